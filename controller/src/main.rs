@@ -1,0 +1,2 @@
+//! The rust-nginx binary.
+fn main() {}

@@ -1,0 +1,288 @@
+//! The fields of API objects that we read, typed.
+//!
+//! Conversions destructure the API structs field by field, so that a field that a newer API adds is a build error, not
+//! a silent hole.
+
+use jiff::Timestamp;
+use std::{collections::BTreeMap, fmt, net::IpAddr, sync::Arc};
+
+/// Namespace and name. Cheap to clone, ordered by namespace, then name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectName {
+    /// Namespace.
+    pub namespace: Arc<str>,
+    /// Name.
+    pub name: Arc<str>,
+}
+
+/// networking.k8s.io/v1 Ingress.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ingress {
+    /// Namespace and name.
+    pub name: ObjectName,
+    /// `metadata.uid`; empty for objects from files that have none.
+    pub uid: Arc<str>,
+    /// `metadata.resourceVersion`, for Events and status patches; empty from files.
+    pub resource_version: Arc<str>,
+    /// `metadata.creationTimestamp`; `None` from files without one (counts as oldest).
+    pub created: Option<Timestamp>,
+    /// `metadata.annotations`.
+    pub annotations: BTreeMap<String, String>,
+    /// `spec.ingressClassName`.
+    pub class_name: Option<Arc<str>>,
+    /// `spec.defaultBackend`.
+    pub default_backend: Option<Backend>,
+    /// `spec.rules`.
+    pub rules: Vec<IngressRule>,
+    /// `spec.tls`.
+    pub tls: Vec<IngressTls>,
+    /// Addresses in `status.loadBalancer.ingress`, as (ip, hostname).
+    pub status: Vec<(Option<Arc<str>>, Option<Arc<str>>)>,
+}
+
+/// `spec.rules[]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IngressRule {
+    /// `host`, empty for every host.
+    pub host: String,
+    /// `http.paths`; `None` when the rule has no `http`.
+    pub paths: Option<Vec<IngressPath>>,
+}
+
+/// `spec.rules[].http.paths[]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IngressPath {
+    /// `path`, empty when absent.
+    pub path: String,
+    /// `pathType`.
+    pub path_type: PathType,
+    /// `backend`.
+    pub backend: Backend,
+}
+
+/// `pathType`; absent (only possible in files) counts as `ImplementationSpecific`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PathType {
+    /// Equality.
+    Exact,
+    /// By path element.
+    Prefix,
+    /// Ours to define.
+    ImplementationSpecific,
+}
+
+/// `IngressBackend`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Backend {
+    /// A Service.
+    Service(ServiceBackend),
+    /// Any other object, which we do not serve: `kind/name`.
+    Resource(String),
+    /// Neither; only possible in files.
+    Nothing,
+}
+
+/// A Service and one of its ports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceBackend {
+    /// Name of the Service, in the namespace of the Ingress.
+    pub name: Arc<str>,
+    /// Which port.
+    pub port: ServicePortRef,
+}
+
+/// How a port is referred to.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ServicePortRef {
+    /// By name.
+    Name(Arc<str>),
+    /// By number.
+    Number(u16),
+    /// Neither; only possible in files.
+    Missing,
+}
+
+/// `spec.tls[]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IngressTls {
+    /// `hosts`.
+    pub hosts: Vec<String>,
+    /// `secretName`, empty when absent.
+    pub secret_name: Arc<str>,
+}
+
+/// networking.k8s.io/v1 IngressClass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IngressClass {
+    /// Name.
+    pub name: Arc<str>,
+    /// `spec.controller`.
+    pub controller: String,
+    /// Annotation `ingressclass.kubernetes.io/is-default-class` is `true`.
+    pub is_default: bool,
+    /// `spec.parameters` as (apiGroup, kind, name).
+    pub parameters: Option<(String, String, String)>,
+}
+
+/// core/v1 Service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// Namespace and name.
+    pub name: ObjectName,
+    /// `spec.type`.
+    pub service_type: ServiceType,
+    /// `spec.clusterIPs` (or `clusterIP`), without `None`; empty for headless Services.
+    pub cluster_ips: Vec<IpAddr>,
+    /// `spec.externalName`.
+    pub external_name: Option<String>,
+    /// `spec.externalIPs`.
+    pub external_ips: Vec<String>,
+    /// `spec.ports`.
+    pub ports: Vec<ServicePort>,
+    /// Addresses in `status.loadBalancer.ingress`, as (ip, hostname).
+    pub load_balancer: Vec<(Option<Arc<str>>, Option<Arc<str>>)>,
+    /// `spec.publishNotReadyAddresses`.
+    pub publish_not_ready: bool,
+    /// `spec.trafficDistribution`.
+    pub traffic_distribution: Option<String>,
+    /// `metadata.annotations`, only those with the prefix `service.kubernetes.io/`.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// `spec.type` of a Service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServiceType {
+    /// The default.
+    ClusterIp,
+    /// A port on every node.
+    NodePort,
+    /// An address from the cloud.
+    LoadBalancer,
+    /// A DNS name.
+    ExternalName,
+}
+
+/// `spec.ports[]` of a Service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServicePort {
+    /// `name`, empty when absent.
+    pub name: Arc<str>,
+    /// `port`.
+    pub port: u16,
+    /// `targetPort` when it is a number.
+    pub target_number: Option<u16>,
+    /// `protocol` is `TCP`.
+    pub tcp: bool,
+    /// `appProtocol`.
+    pub app_protocol: Option<String>,
+}
+
+/// discovery.k8s.io/v1 EndpointSlice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointSlice {
+    /// Namespace and name.
+    pub name: ObjectName,
+    /// Label `kubernetes.io/service-name`.
+    pub service: Arc<str>,
+    /// `ports`.
+    pub ports: Vec<EndpointPort>,
+    /// `endpoints`.
+    pub endpoints: Vec<SliceEndpoint>,
+}
+
+/// `ports[]` of an EndpointSlice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointPort {
+    /// `name`, empty when absent: the name of the Service's port.
+    pub name: Arc<str>,
+    /// `port`; `None` means all ports, which no Ingress backend can use.
+    pub port: Option<u16>,
+    /// `protocol` is `TCP`.
+    pub tcp: bool,
+    /// `appProtocol`.
+    pub app_protocol: Option<String>,
+}
+
+/// `endpoints[]` of an EndpointSlice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SliceEndpoint {
+    /// `addresses` that are IP addresses.
+    pub addresses: Vec<IpAddr>,
+    /// `conditions.ready`, absent counts as true.
+    pub ready: bool,
+    /// `conditions.serving`, absent counts as `ready`.
+    pub serving: bool,
+    /// `conditions.terminating`, absent counts as false.
+    pub terminating: bool,
+    /// `zone`.
+    pub zone: Option<Arc<str>>,
+    /// `hints.forZones`.
+    pub for_zones: Vec<Arc<str>>,
+}
+
+/// core/v1 Secret. The values cannot be printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret {
+    /// Namespace and name.
+    pub name: ObjectName,
+    /// `type`.
+    pub secret_type: String,
+    /// `data`, and `stringData` in files.
+    pub data: BTreeMap<String, Vec<u8>>,
+}
+
+/// core/v1 ConfigMap.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigMap {
+    /// Namespace and name.
+    pub name: ObjectName,
+    /// `data`.
+    pub data: BTreeMap<String, String>,
+}
+
+// === impl ObjectName ===
+
+impl ObjectName {
+    /// From its parts.
+    #[must_use]
+    pub fn new(namespace: impl Into<Arc<str>>, name: impl Into<Arc<str>>) -> Self {
+        Self { namespace: namespace.into(), name: name.into() }
+    }
+
+    /// Parses `namespace/name`; `None` when it is anything else.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (namespace, name) = text.split_once('/')?;
+        (!namespace.is_empty() && !name.is_empty() && !name.contains('/')).then(|| Self::new(namespace, name))
+    }
+}
+
+impl fmt::Display for ObjectName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+// === impl Secret ===
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Secret")
+            .field("name", &self.name)
+            .field("secret_type", &self.secret_type)
+            .field("keys", &self.data.keys().collect::<Vec<_>>())
+            .finish()
+    }
+}
+
+// === impl ServicePortRef ===
+
+impl fmt::Display for ServicePortRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => f.write_str(name),
+            Self::Number(number) => write!(f, "{number}"),
+            Self::Missing => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! TLS towards clients: material, choice of certificate, policy.
+
+mod material;
+
+pub use self::material::{Certificate, CertificateInfo, KeyError, MaterialError};
