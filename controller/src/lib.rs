@@ -7,6 +7,7 @@
 //!                                                    proxy::Handle::install   status, Events (leader only)
 //! ```
 
+pub mod args;
 pub mod compile;
 pub mod diagnostic;
 pub mod snapshot;
