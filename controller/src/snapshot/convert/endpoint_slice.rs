@@ -1,0 +1,66 @@
+//! discovery.k8s.io/v1: EndpointSlice.
+
+use super::{Metadata, Unconvertible, is_tcp, non_empty, port};
+use crate::snapshot::{EndpointPort, EndpointSlice, SliceEndpoint};
+use k8s_openapi::api::discovery::v1 as api;
+use std::net::IpAddr;
+
+/// Names the Service that a slice belongs to.
+const SERVICE_LABEL: &str = "kubernetes.io/service-name";
+
+impl TryFrom<api::EndpointSlice> for EndpointSlice {
+    type Error = Unconvertible;
+
+    fn try_from(slice: api::EndpointSlice) -> Result<Self, Unconvertible> {
+        // The addresses themselves say what they are; names (`FQDN`) are no addresses and drop out there.
+        let api::EndpointSlice { address_type: _, endpoints, metadata, ports } = slice;
+        let mut metadata = Metadata::read(metadata)?;
+        Ok(Self {
+            name: metadata.name,
+            service: metadata.labels.remove(SERVICE_LABEL).unwrap_or_default().into(),
+            ports: ports.unwrap_or_default().into_iter().enumerate().map(endpoint_port).collect::<Result<_, _>>()?,
+            endpoints: endpoints.unwrap_or_default().into_iter().map(endpoint).collect(),
+        })
+    }
+}
+
+fn endpoint_port((index, entry): (usize, api::EndpointPort)) -> Result<EndpointPort, Unconvertible> {
+    let api::EndpointPort { app_protocol, name, port: number, protocol } = entry;
+    Ok(EndpointPort {
+        name: name.unwrap_or_default().into(),
+        port: number.map(|number| port(number, || format!("ports[{index}].port"))).transpose()?,
+        tcp: is_tcp(protocol.as_deref()),
+        app_protocol: app_protocol.filter(|text| !text.is_empty()),
+    })
+}
+
+fn endpoint(endpoint: api::Endpoint) -> SliceEndpoint {
+    let api::Endpoint {
+        addresses,
+        conditions,
+        deprecated_topology: _,
+        hints,
+        hostname: _,
+        node_name: _,
+        target_ref: _,
+        zone,
+    } = endpoint;
+    let api::EndpointConditions { ready, serving, terminating } = conditions.unwrap_or_default();
+    let api::EndpointHints { for_nodes: _, for_zones } = hints.unwrap_or_default();
+    let ready = ready.unwrap_or(true);
+    SliceEndpoint {
+        addresses: addresses.iter().filter_map(|text| text.parse::<IpAddr>().ok()).collect(),
+        ready,
+        serving: serving.unwrap_or(ready),
+        terminating: terminating.unwrap_or(false),
+        zone: non_empty(zone),
+        for_zones: for_zones
+            .unwrap_or_default()
+            .into_iter()
+            .map(|zone| {
+                let api::ForZone { name } = zone;
+                name.into()
+            })
+            .collect(),
+    }
+}

@@ -1,0 +1,123 @@
+//! networking.k8s.io/v1: Ingress and IngressClass.
+
+use super::{Metadata, Unconvertible, non_empty, port, required};
+use crate::snapshot::{
+    Backend, Ingress, IngressClass, IngressPath, IngressRule, IngressTls, PathType, ServiceBackend, ServicePortRef,
+};
+use k8s_openapi::api::{core::v1::TypedLocalObjectReference, networking::v1 as api};
+use std::sync::Arc;
+
+impl TryFrom<api::Ingress> for Ingress {
+    type Error = Unconvertible;
+
+    fn try_from(ingress: api::Ingress) -> Result<Self, Unconvertible> {
+        let api::Ingress { metadata, spec, status } = ingress;
+        let Metadata { name, uid, resource_version, created, annotations, labels: _ } = Metadata::read(metadata)?;
+        let api::IngressSpec { default_backend, ingress_class_name, rules, tls } = spec.unwrap_or_default();
+        Ok(Self {
+            name,
+            uid,
+            resource_version,
+            created,
+            annotations,
+            class_name: non_empty(ingress_class_name),
+            default_backend: default_backend.map(|found| backend(found, || "spec.defaultBackend".into())).transpose()?,
+            rules: rules.unwrap_or_default().into_iter().enumerate().map(rule).collect::<Result<_, _>>()?,
+            tls: tls.unwrap_or_default().into_iter().map(tls_entry).collect(),
+            status: status.map(addresses).unwrap_or_default(),
+        })
+    }
+}
+
+impl TryFrom<api::IngressClass> for IngressClass {
+    type Error = Unconvertible;
+
+    fn try_from(class: api::IngressClass) -> Result<Self, Unconvertible> {
+        let api::IngressClass { metadata, spec } = class;
+        let metadata = Metadata::read(metadata)?;
+        let api::IngressClassSpec { controller, parameters } = spec.unwrap_or_default();
+        Ok(Self {
+            name: metadata.name.name,
+            controller: controller.unwrap_or_default(),
+            is_default: metadata
+                .annotations
+                .get("ingressclass.kubernetes.io/is-default-class")
+                .is_some_and(|value| value == "true"),
+            parameters: parameters.map(|parameters| {
+                let api::IngressClassParametersReference { api_group, kind, name, namespace: _, scope: _ } = parameters;
+                (api_group.unwrap_or_default(), kind, name)
+            }),
+        })
+    }
+}
+
+fn rule((index, rule): (usize, api::IngressRule)) -> Result<IngressRule, Unconvertible> {
+    let api::IngressRule { host, http } = rule;
+    let paths = http.map(|http| {
+        let api::HTTPIngressRuleValue { paths } = http;
+        paths.into_iter().enumerate().map(|(number, entry)| path(index, number, entry)).collect::<Result<_, _>>()
+    });
+    Ok(IngressRule { host: host.unwrap_or_default(), paths: paths.transpose()? })
+}
+
+fn path(rule: usize, index: usize, entry: api::HTTPIngressPath) -> Result<IngressPath, Unconvertible> {
+    let api::HTTPIngressPath { backend: found, path, path_type } = entry;
+    let field = |name: &str| format!("spec.rules[{rule}].http.paths[{index}].{name}");
+    let path_type = match &*path_type {
+        "Exact" => PathType::Exact,
+        "Prefix" => PathType::Prefix,
+        "ImplementationSpecific" | "" => PathType::ImplementationSpecific,
+        other => {
+            let message = format!("{other:?} is not one of Exact, Prefix, ImplementationSpecific");
+            return Err(Unconvertible::new(field("pathType"), message));
+        }
+    };
+    Ok(IngressPath { path: path.unwrap_or_default(), path_type, backend: backend(found, || field("backend"))? })
+}
+
+fn backend(backend: api::IngressBackend, field: impl Fn() -> String) -> Result<Backend, Unconvertible> {
+    let api::IngressBackend { resource, service } = backend;
+    match (service, resource) {
+        (Some(service), None) => {
+            let api::IngressServiceBackend { name, port: reference } = service;
+            let name = required(name, &format!("{}.service.name", field()))?;
+            let api::ServiceBackendPort { name: port_name, number } = reference.unwrap_or_default();
+            let reference = match (non_empty(port_name), number.filter(|number| *number != 0)) {
+                (Some(name), None) => ServicePortRef::Name(name),
+                (None, Some(number)) => {
+                    ServicePortRef::Number(port(number, || format!("{}.service.port.number", field()))?)
+                }
+                (None, None) => ServicePortRef::Missing,
+                (Some(_), Some(_)) => {
+                    let field = format!("{}.service.port", field());
+                    return Err(Unconvertible::new(field, "name and number exclude each other"));
+                }
+            };
+            Ok(Backend::Service(ServiceBackend { name: Arc::from(name), port: reference }))
+        }
+        (None, Some(resource)) => {
+            let TypedLocalObjectReference { api_group: _, kind, name } = resource;
+            Ok(Backend::Resource(format!("{kind}/{name}")))
+        }
+        (None, None) => Ok(Backend::Nothing),
+        (Some(_), Some(_)) => Err(Unconvertible::new(field(), "service and resource exclude each other")),
+    }
+}
+
+fn tls_entry(entry: api::IngressTLS) -> IngressTls {
+    let api::IngressTLS { hosts, secret_name } = entry;
+    IngressTls { hosts: hosts.unwrap_or_default(), secret_name: secret_name.unwrap_or_default().into() }
+}
+
+fn addresses(status: api::IngressStatus) -> Vec<(Option<Arc<str>>, Option<Arc<str>>)> {
+    let api::IngressStatus { load_balancer } = status;
+    let api::IngressLoadBalancerStatus { ingress } = load_balancer.unwrap_or_default();
+    ingress
+        .unwrap_or_default()
+        .into_iter()
+        .map(|address| {
+            let api::IngressLoadBalancerIngress { hostname, ip, ports: _ } = address;
+            (non_empty(ip), non_empty(hostname))
+        })
+        .collect()
+}
