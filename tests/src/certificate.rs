@@ -1,0 +1,86 @@
+//! Certificates for tests: an authority and what it signs.
+//!
+//! Knows nothing of Kubernetes; `objects` makes Secrets of key pairs.
+
+use std::net::IpAddr;
+
+use anyhow::Result;
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SanType,
+};
+
+/// A certificate with its key, both in PEM.
+#[derive(Clone)]
+pub struct Pair {
+    /// The certificate, followed by those that lead to the authority if there are any.
+    pub certificate: String,
+    /// The key in PKCS #8.
+    pub key: String,
+}
+
+/// Signs certificates.
+pub struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    /// Its own certificate in PEM, for those who trust it.
+    pub certificate: String,
+}
+
+// === impl Authority ===
+
+impl Authority {
+    /// A new authority of this common name.
+    ///
+    /// # Errors
+    /// When no key can be made.
+    pub fn new(name: &str) -> Result<Self> {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = subject(name, None);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages =
+            vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
+        let key = KeyPair::generate()?;
+        let certificate = params.self_signed(&key)?.pem();
+        Ok(Self { issuer: Issuer::new(params, key), certificate })
+    }
+
+    /// A server certificate for these names; the first is the common name too.
+    ///
+    /// # Errors
+    /// When a name cannot stand in a certificate.
+    pub fn server(&self, names: &[&str]) -> Result<Pair> {
+        self.sign(names.first().copied().unwrap_or_default(), None, names)
+    }
+
+    /// A client certificate, as the API server reads it: user and group.
+    ///
+    /// # Errors
+    /// When a name cannot stand in a certificate.
+    pub fn client(&self, user: &str, group: &str) -> Result<Pair> {
+        self.sign(user, Some(group), &[])
+    }
+
+    fn sign(&self, name: &str, organization: Option<&str>, alternatives: &[&str]) -> Result<Pair> {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = subject(name, organization);
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        for alternative in alternatives {
+            params.subject_alt_names.push(match alternative.parse::<IpAddr>() {
+                Ok(address) => SanType::IpAddress(address),
+                Err(_) => SanType::DnsName((*alternative).try_into()?),
+            });
+        }
+        let key = KeyPair::generate()?;
+        let certificate = params.signed_by(&key, &self.issuer)?.pem();
+        Ok(Pair { certificate, key: key.serialize_pem() })
+    }
+}
+
+fn subject(name: &str, organization: Option<&str>) -> DistinguishedName {
+    let mut subject = DistinguishedName::new();
+    if let Some(organization) = organization {
+        subject.push(DnType::OrganizationName, organization);
+    }
+    subject.push(DnType::CommonName, name);
+    subject
+}

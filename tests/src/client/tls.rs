@@ -1,0 +1,119 @@
+//! TLS as a client that reports what it was shown instead of judging it.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use x509_parser::parse_x509_certificate;
+
+/// A connection with its handshake done.
+pub struct Session {
+    /// Carries the bytes.
+    pub wire: TlsStream<TcpStream>,
+    /// The common name of the certificate.
+    pub common_name: String,
+    /// The organization of the certificate.
+    pub organization: String,
+    /// The protocol that the server chose by ALPN.
+    pub alpn: Option<String>,
+    /// The certificate itself.
+    pub certificate: Vec<u8>,
+}
+
+/// Shakes hands with any certificate.
+///
+/// # Errors
+/// When there is no handshake.
+pub async fn connect(to: SocketAddr, name: Option<&str>, alpn: &[&str]) -> Result<Session> {
+    let mut config =
+        ClientConfig::builder().dangerous().with_custom_certificate_verifier(Arc::new(Anything)).with_no_client_auth();
+    config.enable_sni = name.is_some();
+    handshake(to, name, alpn, config).await
+}
+
+/// Shakes hands as a browser would: the certificate must be valid for the name and
+/// lead to this authority (PEM).
+///
+/// # Errors
+/// When there is no handshake, for want of a valid certificate or else.
+pub async fn connect_trusting(to: SocketAddr, name: &str, authority: &str) -> Result<Session> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(authority.as_bytes())?)?;
+    let verifier = WebPkiServerVerifier::builder(Arc::new(roots)).build()?;
+    handshake(
+        to,
+        Some(name),
+        &["h2", "http/1.1"],
+        ClientConfig::builder().with_webpki_verifier(verifier).with_no_client_auth(),
+    )
+    .await
+}
+
+async fn handshake(to: SocketAddr, name: Option<&str>, alpn: &[&str], mut config: ClientConfig) -> Result<Session> {
+    config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+    let name = match name {
+        Some(name) => ServerName::try_from(name.to_owned())?,
+        None => IpAddr::V4(Ipv4Addr::UNSPECIFIED).into(),
+    };
+    let stream = TcpStream::connect(to).await.with_context(|| format!("connecting to {to}"))?;
+    let wire = TlsConnector::from(Arc::new(config)).connect(name, stream).await.context("TLS handshake")?;
+    let (_, session) = wire.get_ref();
+    let alpn = session.alpn_protocol().map(|name| String::from_utf8_lossy(name).into_owned());
+    let certificate = session.peer_certificates().and_then(<[_]>::first).context("no certificate was shown")?.to_vec();
+    let (_, parsed) = parse_x509_certificate(&certificate)?;
+    let first = |mut values: Vec<&str>| values.drain(..).next().unwrap_or_default().to_owned();
+    let common_name = first(parsed.subject().iter_common_name().filter_map(|name| name.as_str().ok()).collect());
+    let organization = first(parsed.subject().iter_organization().filter_map(|name| name.as_str().ok()).collect());
+    Ok(Session { common_name, organization, alpn, certificate, wire })
+}
+
+/// Accepts every certificate, but no forged handshake.
+#[derive(Debug)]
+struct Anything;
+
+impl ServerCertVerifier for Anything {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        rustls::crypto::verify_tls12_signature(message, certificate, signed, &algorithms())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        rustls::crypto::verify_tls13_signature(message, certificate, signed, &algorithms())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        algorithms().supported_schemes()
+    }
+}
+
+fn algorithms() -> rustls::crypto::WebPkiSupportedAlgorithms {
+    rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms
+}

@@ -1,0 +1,79 @@
+//! The suite's own network namespace, in which every address of the pod networks is
+//! local: each fake pod can bind an address that the API server accepts, and no
+//! packet can reach the machine's network.
+//!
+//! Invariant: [`enter`] returns only inside. The namespace comes with a PID
+//! namespace whose first process is the suite, so that whatever it started ends with it.
+
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, anyhow, ensure};
+
+use crate::address::LOCAL_NETWORKS;
+
+pub mod netlink;
+
+/// Set for the second run of the program, the one inside, to the network namespace
+/// that it must not find itself in.
+const INSIDE: &str = "RUST_NGINX_TESTS_INSIDE";
+
+/// Moves this program into namespaces of its own: runs it again under `unshare`, and
+/// in that second run sets up the network. Must be called before any thread starts.
+///
+/// # Errors
+/// When `unshare` is missing or not allowed; the message says what to do.
+pub fn enter() -> Result<()> {
+    let Some(outside) = env::var_os(INSIDE) else {
+        return Err(run_inside()?);
+    };
+    ensure_inside(&outside)?;
+    netlink::loopback_up().context(
+        "cannot set the loopback device up; without root this needs user namespaces \
+         (sysctl kernel.unprivileged_userns_clone=1, kernel.apparmor_restrict_unprivileged_userns=0)",
+    )?;
+    for (network, length) in LOCAL_NETWORKS {
+        netlink::add_local_route(network, length).with_context(|| format!("cannot make {network}/{length} local"))?;
+    }
+    Ok(())
+}
+
+/// Replaces this process; comes back only with the reason why it could not.
+fn run_inside() -> Result<anyhow::Error> {
+    let program = env::current_exe().context("cannot find the path of this program")?;
+    let mut unshare = Command::new("unshare");
+    if !rustix::process::geteuid().is_root() {
+        // Root inside a user namespace of one's own, which owns the network namespace.
+        unshare.arg("--map-root-user");
+    }
+    let error = unshare
+        .args(["--net", "--pid", "--fork", "--kill-child", "--"])
+        .arg(program)
+        .args(env::args_os().skip(1))
+        .env(INSIDE, network()?)
+        .exec();
+    Ok(if error.kind() == ErrorKind::NotFound {
+        anyhow!("the program `unshare` is missing: install the package util-linux")
+    } else {
+        anyhow::Error::new(error).context("cannot run `unshare`")
+    })
+}
+
+/// The variable alone could have been set by anybody, and the machine's own loopback
+/// device is not ours to change.
+fn ensure_inside(outside: &OsStr) -> Result<()> {
+    let here = network()?;
+    let valid = outside.to_str().is_some_and(|name| name.starts_with("net:["));
+    ensure!(valid && outside != here, "{INSIDE} is set, but this is no namespace of our own: unset it");
+    Ok(())
+}
+
+/// The kernel's name of the network namespace that this process is in.
+fn network() -> Result<OsString> {
+    let link = "/proc/self/ns/net";
+    Ok(fs::read_link(link).with_context(|| format!("cannot read {link}"))?.into_os_string())
+}
