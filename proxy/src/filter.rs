@@ -7,6 +7,8 @@ mod https_redirect;
 mod refuse;
 
 pub use self::{https_redirect::HttpsRedirect, refuse::Refuse};
+use crate::{body::ResponseBody, listener::Scheme};
+use http::{Response, Uri};
 use serde::Serialize;
 
 /// One step.
@@ -17,4 +19,27 @@ pub enum Filter {
     Refuse(Refuse),
     /// Sends plain HTTP requests to HTTPS.
     HttpsRedirect(HttpsRedirect),
+}
+
+/// What a filter may look at before the endpoint is chosen.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RequestView<'a> {
+    /// Scheme of the client's connection.
+    pub(crate) scheme: Scheme,
+    /// The host as the client wrote it, with port.
+    pub(crate) host: &'a str,
+    /// The target as the client wrote it.
+    pub(crate) uri: &'a Uri,
+}
+
+// === impl Filter ===
+
+impl Filter {
+    /// Lets the request pass (`None`) or answers it.
+    pub(crate) fn request(&self, request: RequestView<'_>) -> Option<Response<ResponseBody>> {
+        match self {
+            Self::Refuse(refuse) => Some(refuse.apply()),
+            Self::HttpsRedirect(redirect) => redirect.apply(request),
+        }
+    }
 }

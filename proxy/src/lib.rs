@@ -3,11 +3,36 @@
 //! The crate knows no Kubernetes: it is driven by a [`table::Table`] that somebody compiles and installs.
 //!
 //! ```text
-//!  Handle ──(ArcSwap)──> Table           installed by the controller
+//!  Handle ──(ArcSwap)──> Table                     installed by the control plane
 //!    │
-//!  Worker (one per core) ─ Listener ─ TLS ─ request.rs ─ filter ─ balance ─ upstream ─> endpoint
+//!  Proxy ─ Worker (one per core) ─ listener ─ tls ─ request ─ filter ─ balance ─ upstream ─> endpoint
+//!                                                      └─ exchange ─> metrics, access log
 //! ```
 
+mod access_log;
+mod balance;
+mod body;
+mod drain;
+mod error;
+mod exchange;
 pub mod filter;
+mod forwarded;
+mod handle;
+mod hop;
+mod listener;
+pub mod metrics;
+mod request;
+mod respond;
+mod retry;
 pub mod table;
+mod timeout;
 pub mod tls;
+mod upgrade;
+mod upstream;
+mod worker;
+
+pub use self::{
+    drain::{Drained, Listen, Proxy, StartError},
+    handle::Handle,
+    listener::unspecified,
+};

@@ -1,6 +1,7 @@
 //! A route that is closed: the fail-closed form of a setting that could not be honoured.
 
-use http::StatusCode;
+use crate::{body::ResponseBody, respond};
+use http::{Response, StatusCode};
 use serde::{Serialize, Serializer};
 
 /// Answers every request of the route with one status.
@@ -9,6 +10,14 @@ pub struct Refuse {
     /// The answer, 503 unless the feature defines another.
     #[serde(serialize_with = "as_number")]
     pub status: StatusCode,
+}
+
+// === impl Refuse ===
+
+impl Refuse {
+    pub(super) fn apply(self) -> Response<ResponseBody> {
+        respond::status(self.status)
+    }
 }
 
 pub(super) fn as_number<S: Serializer>(status: &StatusCode, serializer: S) -> Result<S::Ok, S::Error> {

@@ -108,7 +108,11 @@ impl VirtualHostBuilder {
         self.routes.entry(PathMatch::Prefix("/".into())).or_insert_with(|| {
             Arc::new(Route {
                 path: PathMatch::Prefix("/".into()),
-                labels: Arc::new(RouteLabels { host: self.host.to_string().into(), path: "/".into(), ..Default::default() }),
+                labels: Arc::new(RouteLabels {
+                    host: self.host.to_string().into(),
+                    path: "/".into(),
+                    ..Default::default()
+                }),
                 target: Target::Status(StatusCode::NOT_FOUND),
                 filters: Box::default(),
                 policy: Arc::default(),

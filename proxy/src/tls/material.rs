@@ -121,9 +121,7 @@ impl Certificate {
         let mut params = rcgen::CertificateParams::new(vec!["ingress.local".to_owned()])?;
         params.distinguished_name = rcgen::DistinguishedName::new();
         params.distinguished_name.push(rcgen::DnType::OrganizationName, "Acme Co");
-        params
-            .distinguished_name
-            .push(rcgen::DnType::CommonName, "Kubernetes Ingress Controller Fake Certificate");
+        params.distinguished_name.push(rcgen::DnType::CommonName, "Kubernetes Ingress Controller Fake Certificate");
         let now = std::time::SystemTime::now();
         params.not_before = now.into();
         params.not_after = (now + std::time::Duration::from_secs(365 * 86_400)).into();
@@ -144,10 +142,8 @@ impl Certificate {
     pub fn covers(&self, host: &HostName) -> bool {
         let host = host.as_str();
         self.dns_names.iter().any(|name| {
-            name.strip_prefix("*.").map_or_else(
-                || **name == *host,
-                |suffix| host.split_once('.').is_some_and(|(_, rest)| rest == suffix),
-            )
+            name.strip_prefix("*.")
+                .map_or_else(|| **name == *host, |suffix| host.split_once('.').is_some_and(|(_, rest)| rest == suffix))
         })
     }
 

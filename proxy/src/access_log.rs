@@ -1,0 +1,203 @@
+//! One line per request on standard output, in ingress-nginx's default format.
+//!
+//! Workers collect lines in a buffer and hand whole buffers to a writer thread, so that a slow reader of standard output
+//! never holds up a request; when the writer is that far behind, lines are dropped and counted.
+
+use crate::{metrics::RouteStats, table::Endpoint};
+use http::{HeaderValue, Method, StatusCode, Uri, Version};
+use std::{
+    cell::RefCell,
+    fmt::{self, Write as _},
+    io::Write as _,
+    net::IpAddr,
+    sync::{
+        atomic::{AtomicU64, Ordering},
+        mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
+    },
+    time::Duration,
+};
+
+/// Size at which a worker hands its buffer over; otherwise it does so about once a second.
+const FLUSH_AT: usize = 8 * 1024;
+/// Buffers that may wait for the writer.
+const QUEUE: usize = 1024;
+
+static DROPPED: AtomicU64 = AtomicU64::new(0);
+
+/// Where workers send full buffers.
+#[derive(Clone, Debug)]
+pub(crate) struct LogWriter {
+    queue: SyncSender<String>,
+}
+
+/// The buffer of one worker.
+#[derive(Debug)]
+pub(crate) struct AccessLog {
+    writer: LogWriter,
+    buffer: RefCell<String>,
+}
+
+/// What the line needs of the request and is gone by the time the response ends.
+#[derive(Debug)]
+pub(crate) struct RequestFields {
+    pub(crate) remote: IpAddr,
+    pub(crate) method: Method,
+    pub(crate) uri: Uri,
+    pub(crate) version: Version,
+    pub(crate) referer: Option<HeaderValue>,
+    pub(crate) user_agent: Option<HeaderValue>,
+    pub(crate) request_id: Option<HeaderValue>,
+}
+
+/// One try of one endpoint.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Attempt {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) status: Option<StatusCode>,
+    pub(crate) length: u64,
+    pub(crate) time: Duration,
+}
+
+/// A finished request.
+#[derive(Debug)]
+pub(crate) struct Entry<'a> {
+    pub(crate) request: &'a RequestFields,
+    pub(crate) route: Option<&'a RouteStats>,
+    pub(crate) status: StatusCode,
+    pub(crate) bytes_sent: u64,
+    pub(crate) request_length: u64,
+    pub(crate) duration: Duration,
+    pub(crate) attempts: &'a [Attempt],
+}
+
+// === impl LogWriter ===
+
+impl LogWriter {
+    /// Starts the writer thread; it ends when the last worker is gone.
+    pub(crate) fn start() -> std::io::Result<(Self, std::thread::JoinHandle<()>)> {
+        let (queue, buffers) = sync_channel(QUEUE);
+        let thread = std::thread::Builder::new().name("access-log".to_owned()).spawn(move || write_all(&buffers))?;
+        Ok((Self { queue }, thread))
+    }
+}
+
+fn write_all(buffers: &Receiver<String>) {
+    for buffer in buffers {
+        let mut stdout = std::io::stdout().lock();
+        if let Err(error) = stdout.write_all(buffer.as_bytes()).and_then(|()| stdout.flush()) {
+            tracing::error!(%error, "cannot write the access log to standard output");
+            return;
+        }
+    }
+}
+
+// === impl AccessLog ===
+
+impl AccessLog {
+    pub(crate) fn new(writer: LogWriter) -> Self {
+        Self { writer, buffer: RefCell::new(String::with_capacity(FLUSH_AT + 1024)) }
+    }
+
+    pub(crate) fn write(&self, entry: &Entry<'_>) {
+        let mut buffer = self.buffer.borrow_mut();
+        // Writing into a String cannot fail.
+        let _ = writeln!(buffer, "{entry}");
+        if buffer.len() >= FLUSH_AT {
+            drop(buffer);
+            self.flush();
+        }
+    }
+
+    /// Hands over what is there.
+    pub(crate) fn flush(&self) {
+        let mut buffer = self.buffer.borrow_mut();
+        if buffer.is_empty() {
+            return;
+        }
+        let full = std::mem::replace(&mut *buffer, String::with_capacity(FLUSH_AT + 1024));
+        if let Err(TrySendError::Full(lost) | TrySendError::Disconnected(lost)) = self.writer.queue.try_send(full) {
+            let lines = lost.lines().count() as u64;
+            if DROPPED.fetch_add(lines, Ordering::Relaxed) == 0 {
+                tracing::warn!(lines, "access log lines dropped: standard output is not read fast enough");
+            }
+        }
+    }
+}
+
+// === impl Entry ===
+
+impl fmt::Display for Entry<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Entry { request, route, status, bytes_sent, request_length, duration, attempts } = self;
+        let now = jiff::Zoned::now();
+        write!(
+            f,
+            "{} - - [{}] \"{} {} {:?}\" {} {} \"{}\" \"{}\" {} {:.3} [",
+            request.remote,
+            now.strftime("%d/%b/%Y:%H:%M:%S %z"),
+            request.method,
+            Escaped(request.uri.path_and_query().map_or("/", |target| target.as_str()).as_bytes()),
+            request.version,
+            status.as_u16(),
+            bytes_sent,
+            Escaped::value(request.referer.as_ref()),
+            Escaped::value(request.user_agent.as_ref()),
+            request_length,
+            duration.as_secs_f64(),
+        )?;
+        if let Some(labels) = route.map(RouteStats::labels).filter(|labels| !labels.service.is_empty()) {
+            write!(f, "{}-{}-{}", labels.namespace, labels.service, labels.service_port)?;
+        } else {
+            f.write_str("-")?;
+        }
+        f.write_str("] [] ")?;
+        list(f, attempts, |f, attempt| write!(f, "{}", attempt.endpoint.address))?;
+        list(f, attempts, |f, attempt| write!(f, "{}", attempt.length))?;
+        list(f, attempts, |f, attempt| write!(f, "{:.3}", attempt.time.as_secs_f64()))?;
+        list(f, attempts, |f, attempt| match attempt.status {
+            Some(status) => write!(f, "{}", status.as_u16()),
+            None => f.write_str("-"),
+        })?;
+        write!(f, "{}", Escaped::value(request.request_id.as_ref()))
+    }
+}
+
+/// nginx's lists: `-` when empty, `, ` between tries.
+fn list(
+    f: &mut fmt::Formatter<'_>,
+    attempts: &[Attempt],
+    item: impl Fn(&mut fmt::Formatter<'_>, &Attempt) -> fmt::Result,
+) -> fmt::Result {
+    if attempts.is_empty() {
+        return f.write_str("- ");
+    }
+    for (index, attempt) in attempts.iter().enumerate() {
+        if index > 0 {
+            f.write_str(", ")?;
+        }
+        item(f, attempt)?;
+    }
+    f.write_str(" ")
+}
+
+/// Text of a client, escaped as nginx's `escape=default` does: quotes, backslashes and everything outside printable
+/// ASCII become `\xHH`, so that no request can forge a line.
+struct Escaped<'a>(&'a [u8]);
+
+impl<'a> Escaped<'a> {
+    fn value(value: Option<&'a HeaderValue>) -> Self {
+        Self(value.map_or(b"-", HeaderValue::as_bytes))
+    }
+}
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for &byte in self.0 {
+            match byte {
+                b'"' | b'\\' | 0..=0x1f | 0x7f.. => write!(f, "\\x{byte:02X}")?,
+                _ => f.write_char(char::from(byte))?,
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,365 @@
+//! Bodies in both directions: streamed with back-pressure, counted, bounded.
+
+use crate::{
+    error::ProxyError, exchange::Exchange, table::Policy, timeout::Deadline, upstream::Connection, worker::Worker,
+};
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use std::{
+    cell::{Cell, RefCell},
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The body of a request on its way to an endpoint.
+pub(crate) enum RequestBody {
+    /// No body at all: the request can be sent again.
+    Empty,
+    /// Streamed from the client.
+    Client(ClientBody),
+}
+
+/// A client's body with its limits.
+pub(crate) struct ClientBody {
+    incoming: Incoming,
+    progress: Rc<Progress>,
+}
+
+/// What is known about a client's body while it is streamed; shared with the future that waits for the response.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    /// Bytes passed on so far.
+    bytes: Cell<u64>,
+    limit: u64,
+    state: Cell<ProgressState>,
+    failure: RefCell<Option<ProxyError>>,
+    deadline: Rc<Deadline>,
+    client_timeout: Duration,
+    send_timeout: Duration,
+    read_timeout: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ProgressState {
+    WaitingForClient,
+    Sending,
+    Complete,
+}
+
+/// The body of a response on its way to the client. Owns the accounting of its exchange: when the body is dropped,
+/// complete or not, the request is over.
+pub(crate) struct ResponseBody {
+    kind: Kind,
+    exchange: Option<Box<Exchange>>,
+}
+
+enum Kind {
+    Full(Bytes),
+    Streamed(Box<UpstreamBody>),
+}
+
+/// A response body that is still arriving.
+pub(crate) struct UpstreamBody {
+    incoming: Incoming,
+    /// `None` once it went back to the pool.
+    connection: Option<Box<Connection>>,
+    /// A frame that was already there when the head arrived.
+    first: Option<Frame<Bytes>>,
+    worker: Rc<Worker>,
+    deadline: Rc<Deadline>,
+    read_timeout: Duration,
+    waiting: bool,
+    ended: bool,
+}
+
+// === impl RequestBody ===
+
+impl RequestBody {
+    pub(crate) fn new(
+        incoming: Incoming,
+        policy: &Policy,
+        deadline: &Rc<Deadline>,
+        client_timeout: Duration,
+    ) -> (Self, Option<Rc<Progress>>) {
+        if incoming.is_end_stream() {
+            return (Self::Empty, None);
+        }
+        let progress = Rc::new(Progress {
+            bytes: Cell::new(0),
+            limit: policy.max_body.unwrap_or(u64::MAX),
+            state: Cell::new(ProgressState::Sending),
+            failure: RefCell::new(None),
+            deadline: Rc::clone(deadline),
+            client_timeout,
+            send_timeout: policy.send_timeout,
+            read_timeout: policy.read_timeout,
+        });
+        (Self::Client(ClientBody { incoming, progress: Rc::clone(&progress) }), Some(progress))
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match self.get_mut() {
+            Self::Empty => Poll::Ready(None),
+            Self::Client(body) => body.poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Client(body) => body.incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Client(body) => body.incoming.size_hint(),
+        }
+    }
+}
+
+// === impl ClientBody ===
+
+impl ClientBody {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let progress = &self.progress;
+        match Pin::new(&mut self.incoming).poll_frame(cx) {
+            Poll::Pending => {
+                progress.enter(ProgressState::WaitingForClient);
+                Poll::Pending
+            }
+            Poll::Ready(Some(Ok(frame))) => {
+                if let Some(data) = frame.data_ref() {
+                    progress.bytes.set(progress.bytes.get() + data.len() as u64);
+                    if progress.bytes.get() > progress.limit {
+                        return Poll::Ready(Some(Err(progress.fail(ProxyError::BodyTooLarge))));
+                    }
+                }
+                progress.enter(ProgressState::Sending);
+                if self.incoming.is_end_stream() {
+                    progress.enter(ProgressState::Complete);
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(progress.fail(ProxyError::ClientBody(error))))),
+            Poll::Ready(None) => {
+                progress.enter(ProgressState::Complete);
+                Poll::Ready(None)
+            }
+        }
+    }
+}
+
+// === impl Progress ===
+
+impl Progress {
+    /// Moves the deadline to what the new state waits for.
+    fn enter(&self, state: ProgressState) {
+        if state == ProgressState::WaitingForClient && self.state.get() == state {
+            // Still waiting for the same bytes: the clock goes on.
+            return;
+        }
+        self.state.set(state);
+        self.deadline.set(match state {
+            ProgressState::WaitingForClient => self.client_timeout,
+            ProgressState::Sending => self.send_timeout,
+            ProgressState::Complete => self.read_timeout,
+        });
+    }
+
+    fn fail(&self, error: ProxyError) -> BoxError {
+        let text = error.to_string();
+        self.failure.replace(Some(error));
+        text.into()
+    }
+
+    /// What the body itself did wrong, if anything; the connection's error is then only its consequence.
+    pub(crate) fn take_failure(&self) -> Option<ProxyError> {
+        self.failure.take()
+    }
+
+    /// What it means that the deadline has passed.
+    pub(crate) fn expired(&self) -> ProxyError {
+        match self.state.get() {
+            ProgressState::WaitingForClient => ProxyError::ClientTimeout,
+            ProgressState::Sending => ProxyError::SendTimeout,
+            ProgressState::Complete => ProxyError::ReadTimeout,
+        }
+    }
+}
+
+// === impl ResponseBody ===
+
+impl ResponseBody {
+    /// No bytes.
+    pub(crate) fn empty() -> Self {
+        Self::full(Bytes::new())
+    }
+
+    /// All bytes at once.
+    pub(crate) fn full(bytes: Bytes) -> Self {
+        Self { kind: Kind::Full(bytes), exchange: None }
+    }
+
+    /// The body of an upstream response. Takes what has already arrived: a short body is complete here, and its
+    /// connection free again before the first byte goes to the client.
+    pub(crate) fn upstream(
+        mut incoming: Incoming,
+        connection: Box<Connection>,
+        worker: &Rc<Worker>,
+        deadline: &Rc<Deadline>,
+        read_timeout: Duration,
+    ) -> Self {
+        let mut first = None;
+        if !incoming.is_end_stream() {
+            let mut quiet = Context::from_waker(Waker::noop());
+            if let Poll::Ready(Some(Ok(frame))) = Pin::new(&mut incoming).poll_frame(&mut quiet) {
+                first = Some(frame);
+            }
+        }
+        if incoming.is_end_stream() {
+            let data = first.take().map(Frame::into_data);
+            match data {
+                None => {
+                    worker.give(connection);
+                    return Self::empty();
+                }
+                Some(Ok(data)) => {
+                    worker.give(connection);
+                    return Self::full(data);
+                }
+                Some(Err(frame)) => first = Some(frame),
+            }
+        }
+        Self {
+            kind: Kind::Streamed(Box::new(UpstreamBody {
+                incoming,
+                connection: Some(connection),
+                first,
+                worker: Rc::clone(worker),
+                deadline: Rc::clone(deadline),
+                read_timeout,
+                waiting: false,
+                ended: false,
+            })),
+            exchange: None,
+        }
+    }
+
+    /// Hands the accounting over.
+    pub(crate) fn with_exchange(mut self, exchange: Box<Exchange>) -> Self {
+        self.exchange = Some(exchange);
+        self
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = self.get_mut();
+        let frame = match &mut this.kind {
+            Kind::Full(bytes) if bytes.is_empty() => None,
+            Kind::Full(bytes) => Some(Ok(Frame::data(std::mem::take(bytes)))),
+            Kind::Streamed(body) => std::task::ready!(body.poll_frame(cx)),
+        };
+        if let Some(exchange) = &mut this.exchange {
+            match &frame {
+                Some(Ok(frame)) => exchange.sent(frame.data_ref().map_or(0, Bytes::len)),
+                Some(Err(_)) => exchange.broken(),
+                None => {}
+            }
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.kind {
+            Kind::Full(bytes) => bytes.is_empty(),
+            Kind::Streamed(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.kind {
+            Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Kind::Streamed(body) => body.size_hint(),
+        }
+    }
+}
+
+// === impl UpstreamBody ===
+
+impl UpstreamBody {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if let Some(first) = self.first.take() {
+            self.finish_if_ended();
+            return Poll::Ready(Some(Ok(first)));
+        }
+        let Some(connection) = &mut self.connection else { return Poll::Ready(None) };
+        match connection.poll_body(Pin::new(&mut self.incoming), cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                self.waiting = false;
+                self.finish_if_ended();
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(error))) => {
+                self.connection = None;
+                Poll::Ready(Some(Err(error.into())))
+            }
+            Poll::Ready(None) => {
+                self.ended = true;
+                self.finish_if_ended();
+                Poll::Ready(None)
+            }
+            Poll::Pending => {
+                // The clock runs only while we wait for the endpoint, not while a slow client holds us up.
+                if !self.waiting {
+                    self.waiting = true;
+                    self.deadline.set(self.read_timeout);
+                }
+                self.deadline.poll_expired(cx).map(|()| {
+                    self.connection = None;
+                    Some(Err(ProxyError::ReadTimeout.to_string().into()))
+                })
+            }
+        }
+    }
+
+    /// Frees the connection as soon as the last byte is here.
+    fn finish_if_ended(&mut self) {
+        if (self.ended || self.incoming.is_end_stream())
+            && let Some(connection) = self.connection.take()
+        {
+            self.ended = true;
+            self.deadline.clear();
+            self.worker.give(connection);
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.first.is_none() && (self.ended || self.incoming.is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let hint = self.incoming.size_hint();
+        match (&self.first, hint.exact()) {
+            (Some(first), Some(rest)) => {
+                SizeHint::with_exact(rest + first.data_ref().map_or(0, |data| data.len() as u64))
+            }
+            _ => hint,
+        }
+    }
+}

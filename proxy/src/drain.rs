@@ -1,0 +1,175 @@
+//! Starts and stops the workers. Stopping costs no request: see [`Proxy::drain`].
+
+use crate::{
+    Handle,
+    access_log::LogWriter,
+    listener::{Listener, bind},
+    tls::Configurations,
+    worker::Worker,
+};
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    num::NonZeroUsize,
+    sync::Arc,
+    time::Duration,
+};
+use tokio::sync::{oneshot, watch};
+
+/// Where to listen.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listen {
+    /// Cleartext HTTP/1.1 and, by prior knowledge, HTTP/2.
+    pub http: Vec<SocketAddr>,
+    /// TLS, with HTTP/2 by ALPN.
+    pub https: Vec<SocketAddr>,
+}
+
+/// The running workers.
+#[derive(Debug)]
+pub struct Proxy {
+    http: Vec<SocketAddr>,
+    https: Vec<SocketAddr>,
+    phase: watch::Sender<Phase>,
+    workers: Vec<oneshot::Receiver<usize>>,
+}
+
+/// What a drain left behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drained {
+    /// Connections and tunnels that were cut because the time was over.
+    pub cut: usize,
+}
+
+/// Why the workers did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address cannot be bound.
+    #[error("cannot listen on {address}: {source}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// A thread or its runtime cannot be started.
+    #[error("cannot start a worker: {0}")]
+    Worker(io::Error),
+    /// The TLS configuration was refused.
+    #[error("cannot configure TLS: {0}")]
+    Tls(rustls::Error),
+}
+
+/// What the workers are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Serving,
+    Draining,
+    Cut,
+}
+
+/// Sockets of one worker, with their TLS configuration.
+type Sockets = Vec<(TcpListener, Option<Arc<Configurations>>)>;
+
+// === impl Proxy ===
+
+impl Proxy {
+    /// Binds every address once per worker and starts the workers.
+    ///
+    /// # Errors
+    /// When an address cannot be bound (the error names it) or a thread cannot be started.
+    pub fn start(listen: &Listen, workers: NonZeroUsize, handle: &Arc<Handle>) -> Result<Self, StartError> {
+        let tls = Configurations::new(handle).map_err(StartError::Tls)?;
+        let mut sockets: Vec<Sockets> = (0..workers.get()).map(|_| Vec::new()).collect();
+        let mut bind_all = |addresses: &[SocketAddr], tls: Option<&Arc<Configurations>>| {
+            addresses.iter().map(|address| bind_one(*address, tls, &mut sockets)).collect::<Result<Vec<_>, _>>()
+        };
+        let http = bind_all(&listen.http, None)?;
+        let https = bind_all(&listen.https, Some(&tls))?;
+        let (phase, receiver) = watch::channel(Phase::Serving);
+        let (log, _writer) = LogWriter::start().map_err(StartError::Worker)?;
+        let workers = sockets
+            .into_iter()
+            .enumerate()
+            .map(|(number, sockets)| {
+                let (done, left) = oneshot::channel();
+                let (handle, phase, log) = (Arc::clone(handle), receiver.clone(), log.clone());
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+                std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
+                    let left = run_worker(&runtime, handle, log, sockets, phase);
+                    // Cutting what is left takes no time; the report comes after it.
+                    runtime.shutdown_background();
+                    let _ = done.send(left);
+                })?;
+                Ok(left)
+            })
+            .collect::<io::Result<Vec<_>>>()
+            .map_err(StartError::Worker)?;
+        Ok(Self { http, https, phase, workers })
+    }
+
+    /// The cleartext addresses, with the ports that were picked for port 0.
+    #[must_use]
+    pub fn http_addresses(&self) -> &[SocketAddr] {
+        &self.http
+    }
+
+    /// The TLS addresses, with the ports that were picked for port 0.
+    #[must_use]
+    pub fn https_addresses(&self) -> &[SocketAddr] {
+        &self.https
+    }
+
+    /// Stops in the order that costs no request: everything is answered with `Connection: close` or followed by GOAWAY
+    /// from now on; the accept queues are emptied and the listeners closed; then requests, WebSockets and other tunnels
+    /// have until `timeout` to finish, and what is left is cut.
+    pub async fn drain(self, timeout: Duration) -> Drained {
+        self.phase.send_replace(Phase::Draining);
+        let phase = self.phase.clone();
+        let cut = tokio::spawn(async move {
+            tokio::time::sleep(timeout).await;
+            phase.send_replace(Phase::Cut);
+        });
+        let mut drained = Drained { cut: 0 };
+        for worker in self.workers {
+            // An error means that the worker's thread is gone, and with it its connections.
+            drained.cut += worker.await.unwrap_or_default();
+        }
+        cut.abort();
+        drained
+    }
+}
+
+fn bind_one(
+    address: SocketAddr,
+    tls: Option<&Arc<Configurations>>,
+    sockets: &mut [Sockets],
+) -> Result<SocketAddr, StartError> {
+    let error = |source| StartError::Bind { address, source };
+    let listeners = bind(address, sockets.len()).map_err(error)?;
+    let bound = listeners.first().map_or(Ok(address), TcpListener::local_addr).map_err(error)?;
+    for (worker, listener) in sockets.iter_mut().zip(listeners) {
+        worker.push((listener, tls.cloned()));
+    }
+    Ok(bound)
+}
+
+/// Runs one worker to its end and returns how many connections it left open.
+fn run_worker(
+    runtime: &tokio::runtime::Runtime,
+    handle: Arc<Handle>,
+    log: LogWriter,
+    sockets: Sockets,
+    phase: watch::Receiver<Phase>,
+) -> usize {
+    let local = tokio::task::LocalSet::new();
+    local.block_on(runtime, async {
+        let worker = Worker::new(handle, log);
+        let listeners = sockets.into_iter().map(|(socket, tls)| Listener::new(socket, tls)).collect::<io::Result<_>>();
+        match listeners {
+            Ok(listeners) => std::rc::Rc::clone(&worker).run(listeners, phase).await,
+            Err(error) => tracing::error!(%error, "a listener cannot be registered with the runtime"),
+        }
+        worker.open()
+    })
+}

@@ -1,0 +1,96 @@
+//! Everything that can go wrong with one request, where it came from, and whether another endpoint may be tried.
+
+use http::StatusCode;
+
+/// Why a request could not be answered by its backend.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ProxyError {
+    /// The request breaks a rule of HTTP that hyper does not check.
+    #[error("bad request: {0}")]
+    BadRequest(&'static str),
+    /// The path has no normal form.
+    #[error("bad path: {0}")]
+    BadPath(crate::table::BadPath),
+    /// CONNECT and TRACE make no sense for a reverse proxy.
+    #[error("method not allowed")]
+    MethodNotAllowed,
+    /// The endpoint switched protocols though nobody asked.
+    #[error("endpoint switched protocols unasked")]
+    UnaskedSwitch,
+    /// The request body is larger than the route allows.
+    #[error("request body larger than the limit")]
+    BodyTooLarge,
+    /// The client stopped sending its body.
+    #[error("client stopped sending its request body")]
+    ClientTimeout,
+    /// The client broke off while sending its body.
+    #[error("client broke off its request body: {0}")]
+    ClientBody(hyper::Error),
+    /// The backend has no ready endpoint; the status is the route's.
+    #[error("no ready endpoint")]
+    NoEndpoints(StatusCode),
+    /// No connection to the endpoint.
+    #[error("cannot connect: {0}")]
+    Connect(std::io::Error),
+    /// No connection to the endpoint in time.
+    #[error("connecting took too long")]
+    ConnectTimeout,
+    /// The endpoint closed the connection, or broke HTTP, before it answered.
+    #[error("endpoint failed before answering: {0}")]
+    Upstream(hyper::Error),
+    /// The endpoint took too long to accept the request.
+    #[error("sending to the endpoint took too long")]
+    SendTimeout,
+    /// The endpoint took too long to answer.
+    #[error("waiting for the endpoint took too long")]
+    ReadTimeout,
+}
+
+/// What nginx's `proxy_next_upstream` calls the outcome of a try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// `error`
+    Error,
+    /// `timeout`
+    Timeout,
+    /// Nothing that another endpoint would change.
+    Final,
+}
+
+// === impl ProxyError ===
+
+impl ProxyError {
+    /// The answer for the client. The only place where an error becomes a status.
+    pub(crate) fn status(&self) -> StatusCode {
+        match self {
+            Self::BadRequest(_) | Self::BadPath(_) | Self::ClientBody(_) => StatusCode::BAD_REQUEST,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::ClientTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::NoEndpoints(status) => *status,
+            Self::Connect(_) | Self::Upstream(_) | Self::UnaskedSwitch => StatusCode::BAD_GATEWAY,
+            Self::ConnectTimeout | Self::SendTimeout | Self::ReadTimeout => StatusCode::GATEWAY_TIMEOUT,
+        }
+    }
+
+    /// How a retry policy sees the error.
+    pub(crate) fn outcome(&self) -> Outcome {
+        match self {
+            Self::Connect(_) | Self::Upstream(_) => Outcome::Error,
+            Self::ConnectTimeout | Self::SendTimeout | Self::ReadTimeout => Outcome::Timeout,
+            Self::BadRequest(_)
+            | Self::BadPath(_)
+            | Self::MethodNotAllowed
+            | Self::UnaskedSwitch
+            | Self::BodyTooLarge
+            | Self::ClientTimeout
+            | Self::ClientBody(_)
+            | Self::NoEndpoints(_) => Outcome::Final,
+        }
+    }
+
+    /// True when the client's connection cannot be used for another request, because part of this one is still on it.
+    pub(crate) fn closes_connection(&self) -> bool {
+        matches!(self, Self::BodyTooLarge | Self::ClientTimeout | Self::ClientBody(_))
+    }
+}

@@ -1,0 +1,136 @@
+//! Bytes → connections: binds, accepts, terminates TLS, and hands each connection to its protocol.
+
+mod bind;
+mod connection;
+mod io;
+
+pub use self::bind::unspecified;
+pub(crate) use self::{
+    bind::bind,
+    connection::{Connection, Scheme},
+};
+use self::{connection::Downstream, io::ServerIo};
+use crate::{tls::Configurations, worker::Worker};
+use std::{io::ErrorKind, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::LazyConfigAcceptor;
+
+/// One bound socket of one worker.
+pub(crate) struct Listener {
+    socket: TcpListener,
+    address: SocketAddr,
+    tls: Option<Arc<Configurations>>,
+}
+
+/// Pause after an accept failed for want of a resource (file descriptors, memory), as nginx does.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
+
+// === impl Listener ===
+
+impl Listener {
+    pub(crate) fn new(socket: std::net::TcpListener, tls: Option<Arc<Configurations>>) -> std::io::Result<Self> {
+        let address = socket.local_addr()?;
+        Ok(Self { socket: TcpListener::from_std(socket)?, address, tls })
+    }
+
+    /// Accepts until the worker drains. What the kernel has queued by then is still served: closing a `SO_REUSEPORT`
+    /// socket resets its queue.
+    pub(crate) async fn run(self, worker: Rc<Worker>) {
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                accepted = self.socket.accept() => accepted,
+                () = worker.draining() => break,
+            };
+            self.accepted(accepted, &worker).await;
+        }
+        loop {
+            let accepted = {
+                let mut accept = std::pin::pin!(self.socket.accept());
+                std::future::poll_fn(|cx| std::task::Poll::Ready(accept.as_mut().poll(cx))).await
+            };
+            match accepted {
+                std::task::Poll::Ready(accepted) => self.accepted(accepted, &worker).await,
+                std::task::Poll::Pending => return,
+            }
+        }
+    }
+
+    async fn accepted(&self, accepted: std::io::Result<(TcpStream, SocketAddr)>, worker: &Rc<Worker>) {
+        match accepted {
+            Ok((stream, peer)) => self.spawn(stream, peer, worker),
+            // The client gave up while it was queued.
+            Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::Interrupted) => {}
+            Err(error) => {
+                tracing::warn!(%error, address = %self.address, "cannot accept connections, trying again");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+
+    fn spawn(&self, stream: TcpStream, peer: SocketAddr, worker: &Rc<Worker>) {
+        let scheme = if self.tls.is_some() { Scheme::Https } else { Scheme::Http };
+        let downstream = Downstream::new(worker, peer, self.address.port(), scheme);
+        match &self.tls {
+            None => {
+                tokio::task::spawn_local(serve_plain(stream, downstream));
+            }
+            Some(tls) => {
+                tokio::task::spawn_local(serve_tls(stream, downstream, Arc::clone(tls)));
+            }
+        }
+    }
+}
+
+async fn serve_plain(stream: TcpStream, downstream: Downstream) {
+    let mut io = ServerIo::plain(stream, downstream.io());
+    let timeout = downstream.header_timeout();
+    if downstream.http2_allowed() {
+        match downstream.deadline().limit(timeout, io.peek_http2_preface()).await {
+            Some(Ok(true)) => return downstream.serve_http2(io).await,
+            Some(Ok(false)) => {}
+            Some(Err(error)) => return tracing::debug!(%error, "client closed before its first request"),
+            None => return tracing::debug!("client sent nothing in time"),
+        }
+    }
+    downstream.serve_http1(io).await;
+}
+
+async fn serve_tls(stream: TcpStream, downstream: Downstream, tls: Arc<Configurations>) {
+    let config = Arc::clone(tls.select(downstream.http2_allowed()));
+    let timeout = downstream.header_timeout();
+    let handshake = async {
+        let mut acceptor = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream);
+        match (&mut acceptor).await {
+            Ok(start) => start.into_stream(config).await.map_err(|error| (error, None)),
+            Err(error) => Err((error, acceptor.take_io())),
+        }
+    };
+    match downstream.deadline().limit(timeout, handshake).await {
+        Some(Ok(stream)) => {
+            let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+            let io = ServerIo::tls(stream, downstream.io());
+            if http2 {
+                downstream.serve_http2(io).await;
+            } else {
+                downstream.serve_http1(io).await;
+            }
+        }
+        Some(Err((error, stream))) => {
+            tracing::debug!(%error, "TLS handshake failed");
+            if let Some(stream) = stream.filter(|_| is_not_tls(&error)) {
+                // Best effort: the client may have closed already.
+                let _ = downstream.deadline().limit(timeout, io::answer_plain_http(stream)).await;
+            }
+        }
+        None => tracing::debug!("TLS handshake not complete in time"),
+    }
+}
+
+/// True when the first bytes were no TLS record at all, such as a plain HTTP request.
+fn is_not_tls(error: &std::io::Error) -> bool {
+    error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<rustls::Error>())
+        .is_some_and(|error| matches!(error, rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType)))
+}

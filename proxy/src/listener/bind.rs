@@ -1,0 +1,55 @@
+//! Sockets: one per worker and address, sharing the port.
+
+use socket2::{Domain, Protocol, Socket, Type};
+use std::{
+    io,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
+};
+
+/// What the kernel may queue per socket; it applies its own limit (`net.core.somaxconn`) below that.
+const BACKLOG: i32 = 4096;
+
+/// Binds `address` once per worker. Port 0 picks one free port for all of them.
+///
+/// # Errors
+/// When the address cannot be bound, in particular when anybody else listens there: `SO_REUSEPORT` alone would share
+/// the port silently with another process of the same user.
+pub(crate) fn bind(address: SocketAddr, workers: usize) -> io::Result<Vec<TcpListener>> {
+    let probe = socket(address)?;
+    probe.bind(&address.into())?;
+    probe.listen(1)?;
+    let bound = probe.local_addr()?.as_socket().ok_or_else(|| io::Error::other("the socket has no IP address"))?;
+    drop(probe);
+    (0..workers)
+        .map(|_| {
+            let socket = socket(bound)?;
+            socket.set_reuse_port(true)?;
+            // Accepted sockets inherit it on Linux: one system call less per connection.
+            socket.set_tcp_nodelay(true)?;
+            socket.bind(&bound.into())?;
+            socket.listen(BACKLOG)?;
+            socket.set_nonblocking(true)?;
+            Ok(socket.into())
+        })
+        .collect()
+}
+
+fn socket(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        // IPv4 has its own socket, so that the two can be bound in any order.
+        socket.set_only_v6(true)?;
+    }
+    Ok(socket)
+}
+
+/// The wildcard addresses of both families, or of IPv4 alone where the machine has no IPv6.
+#[must_use]
+pub fn unspecified(port: u16, ipv6: bool) -> Vec<SocketAddr> {
+    let mut addresses = vec![SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))];
+    if ipv6 && Socket::new(Domain::IPV6, Type::STREAM, Some(Protocol::TCP)).is_ok() {
+        addresses.push(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)));
+    }
+    addresses
+}

@@ -1,0 +1,310 @@
+//! One client connection: its protocol, its deadlines, its end.
+
+use super::io::{IoCounters, ServerIo};
+use crate::{body::ResponseBody, request, timeout::Deadline, worker::Worker};
+use http::HeaderValue;
+use hyper::{
+    body::Incoming,
+    server::conn::{http1, http2},
+    service::{HttpService, service_fn},
+};
+use hyper_util::rt::TokioIo;
+use std::{
+    cell::{Cell, RefCell},
+    net::{IpAddr, SocketAddr},
+    pin::Pin,
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+/// How long a drained or idle HTTP/2 connection may take to say goodbye.
+const GOODBYE: Duration = Duration::from_secs(5);
+
+/// Scheme of the client's connection to us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scheme {
+    /// Cleartext.
+    Http,
+    /// TLS.
+    Https,
+}
+
+/// What requests may know of their connection.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    worker: Rc<Worker>,
+    id: u64,
+    peer: IpAddr,
+    scheme: Scheme,
+    io: Arc<IoCounters>,
+    /// For the phases of the connection itself; a request has its own.
+    deadline: Deadline,
+    /// Deadline of the request on an HTTP/1 connection, made once.
+    request_deadline: RefCell<Option<Rc<Deadline>>>,
+    /// Peer address and port as header values, made once.
+    peer_header: HeaderValue,
+    port_header: HeaderValue,
+    requests: Cell<u32>,
+    active: Cell<u32>,
+    read_before: Cell<u64>,
+}
+
+/// A connection on its way to its protocol.
+pub(super) struct Downstream {
+    connection: Rc<Connection>,
+}
+
+/// What the connection waits for; every value has its own time limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Waiting {
+    /// For the endpoint or the client's body: the request's deadline counts.
+    Request,
+    /// For the rest of a request head.
+    Head,
+    /// For the next request.
+    Idle,
+    /// For the client to take bytes; counts what it took.
+    Client { written: u64 },
+}
+
+/// What graceful shutdown and polling look like for any protocol.
+trait Protocol {
+    fn graceful_shutdown(self: Pin<&mut Self>);
+    fn poll_done(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), hyper::Error>>;
+}
+
+// === impl Connection ===
+
+impl Connection {
+    pub(crate) fn worker(&self) -> &Rc<Worker> {
+        &self.worker
+    }
+
+    pub(crate) fn peer(&self) -> IpAddr {
+        self.peer
+    }
+
+    pub(crate) fn scheme(&self) -> Scheme {
+        self.scheme
+    }
+
+    pub(crate) fn peer_header(&self) -> &HeaderValue {
+        &self.peer_header
+    }
+
+    pub(crate) fn port_header(&self) -> &HeaderValue {
+        &self.port_header
+    }
+
+    /// A request has come: counts it, and says how many bytes were read for its head.
+    pub(crate) fn request_started(&self) -> u64 {
+        self.requests.set(self.requests.get() + 1);
+        self.active.set(self.active.get() + 1);
+        let read = self.io.read();
+        read - self.read_before.replace(read)
+    }
+
+    /// The last byte of a response has been handed over, or given up.
+    pub(crate) fn request_ended(&self) {
+        self.active.set(self.active.get() - 1);
+        self.read_before.set(self.io.read());
+    }
+
+    /// The deadline for a request; HTTP/1 has one request at a time, so they share one.
+    pub(crate) fn request_deadline(&self, version: http::Version) -> Rc<Deadline> {
+        if version == http::Version::HTTP_2 {
+            return Rc::new(self.worker.timers().deadline());
+        }
+        Rc::clone(self.request_deadline.borrow_mut().get_or_insert_with(|| Rc::new(self.worker.timers().deadline())))
+    }
+
+    fn waiting(&self) -> Waiting {
+        if self.io.write_blocked() {
+            Waiting::Client { written: self.io.written() }
+        } else if self.active.get() > 0 {
+            Waiting::Request
+        } else if self.requests.get() == 0 || self.io.read() > self.read_before.get() {
+            Waiting::Head
+        } else {
+            Waiting::Idle
+        }
+    }
+
+    fn limit_of(&self, waiting: Waiting) -> Option<Duration> {
+        let view = self.worker.view();
+        let settings = view.table().settings();
+        match waiting {
+            Waiting::Request => None,
+            Waiting::Head => Some(settings.client_header_timeout),
+            Waiting::Idle => Some(settings.keep_alive),
+            // nginx's send_timeout, which ingress-nginx leaves at its default.
+            Waiting::Client { .. } => Some(Duration::from_secs(60)),
+        }
+    }
+
+    /// Looks again at what the connection waits for: called by the worker when it starts to drain.
+    pub(crate) fn wake(&self) {
+        self.deadline.wake();
+    }
+
+    /// Runs a protocol to its end under the deadlines of the connection.
+    async fn run<P: Protocol>(&self, protocol: P) {
+        let mut protocol = std::pin::pin!(protocol);
+        let mut waiting = None;
+        let mut closing = false;
+        let result = std::future::poll_fn(|cx| {
+            loop {
+                let last = self.requests.get() >= self.worker.view().table().settings().keep_alive_requests;
+                if !closing && (last || self.worker.is_draining()) {
+                    closing = true;
+                    protocol.as_mut().graceful_shutdown();
+                }
+                if let Poll::Ready(result) = protocol.as_mut().poll_done(cx) {
+                    return Poll::Ready(Ok(result));
+                }
+                let now = self.waiting();
+                if waiting != Some(now) {
+                    waiting = Some(now);
+                    match self.limit_of(now) {
+                        Some(_) if closing && now == Waiting::Idle => self.deadline.set(GOODBYE),
+                        Some(limit) => self.deadline.set(limit),
+                        None => self.deadline.clear(),
+                    }
+                }
+                std::task::ready!(self.deadline.poll_expired(cx));
+                if now == Waiting::Idle && !closing {
+                    closing = true;
+                    waiting = None;
+                    protocol.as_mut().graceful_shutdown();
+                    continue;
+                }
+                return Poll::Ready(Err(now));
+            }
+        })
+        .await;
+        match result {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, peer = %self.peer, "client connection ended with an error"),
+            Err(waiting) => tracing::debug!(?waiting, peer = %self.peer, "client connection timed out"),
+        }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.worker.connection_closed(self.id);
+    }
+}
+
+// === impl Downstream ===
+
+impl Downstream {
+    pub(super) fn new(worker: &Rc<Worker>, peer: SocketAddr, local_port: u16, scheme: Scheme) -> Self {
+        let peer = peer.ip().to_canonical();
+        let text = |value: String| HeaderValue::try_from(value).expect("addresses and numbers are valid header values");
+        let port = if scheme == Scheme::Https { 443 } else { local_port };
+        let connection = Rc::new_cyclic(|weak| Connection {
+            worker: Rc::clone(worker),
+            id: worker.connection_opened(weak.clone()),
+            peer,
+            scheme,
+            io: Arc::default(),
+            deadline: worker.timers().deadline(),
+            request_deadline: RefCell::new(None),
+            peer_header: text(peer.to_string()),
+            port_header: text(port.to_string()),
+            requests: Cell::new(0),
+            active: Cell::new(0),
+            read_before: Cell::new(0),
+        });
+        Self { connection }
+    }
+
+    pub(super) fn io(&self) -> Arc<IoCounters> {
+        Arc::clone(&self.connection.io)
+    }
+
+    pub(super) fn deadline(&self) -> &Deadline {
+        &self.connection.deadline
+    }
+
+    pub(super) fn header_timeout(&self) -> Duration {
+        self.connection.worker.view().table().settings().client_header_timeout
+    }
+
+    pub(super) fn http2_allowed(&self) -> bool {
+        self.connection.worker.view().table().settings().http2
+    }
+
+    pub(super) async fn serve_http1(self, io: ServerIo) {
+        let connection = self.connection;
+        let mut builder = http1::Builder::new();
+        let keep_alive = !connection.worker.view().table().settings().keep_alive.is_zero();
+        // hyper's own timer would be set for every head; ours costs a store.
+        builder.keep_alive(keep_alive).header_read_timeout(None).half_close(true);
+        let service = {
+            let connection = Rc::clone(&connection);
+            service_fn(move |request: http::Request<Incoming>| request::handle(Rc::clone(&connection), request))
+        };
+        let protocol = builder.serve_connection(TokioIo::new(io), service).with_upgrades();
+        connection.run(protocol).await;
+    }
+
+    pub(super) async fn serve_http2(self, io: ServerIo) {
+        let connection = self.connection;
+        let streams = connection.worker.view().table().settings().http2_max_concurrent_streams;
+        let mut builder = http2::Builder::new(LocalExecutor);
+        builder.max_concurrent_streams(streams).max_header_list_size(32 * 1024);
+        let service = {
+            let connection = Rc::clone(&connection);
+            service_fn(move |request: http::Request<Incoming>| request::handle(Rc::clone(&connection), request))
+        };
+        let protocol = builder.serve_connection(TokioIo::new(io), service);
+        connection.run(protocol).await;
+    }
+}
+
+/// Runs the streams of an HTTP/2 connection on the worker of the connection.
+#[derive(Clone, Copy, Debug)]
+struct LocalExecutor;
+
+impl<F: Future + 'static> hyper::rt::Executor<F> for LocalExecutor {
+    fn execute(&self, future: F) {
+        tokio::task::spawn_local(async move {
+            future.await;
+        });
+    }
+}
+
+// === impl Protocol ===
+
+impl<S> Protocol for http1::UpgradeableConnection<TokioIo<ServerIo>, S>
+where
+    S: HttpService<Incoming, ResBody = ResponseBody> + Unpin,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    fn graceful_shutdown(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
+
+    fn poll_done(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), hyper::Error>> {
+        self.poll(cx)
+    }
+}
+
+impl<S> Protocol for http2::Connection<TokioIo<ServerIo>, S, LocalExecutor>
+where
+    S: HttpService<Incoming, ResBody = ResponseBody>,
+    S::Future: 'static,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    fn graceful_shutdown(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
+
+    fn poll_done(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), hyper::Error>> {
+        self.poll(cx)
+    }
+}

@@ -1,0 +1,264 @@
+//! Deadlines of connections and requests, nearly free to move.
+//!
+//! A connection's deadline moves with every read and write, but it almost never fires. So a [`Deadline`] is one cell:
+//! moving it later is a store. Each worker's [`Timers`] looks at an entry only when the earliest time at which it might
+//! fire has come, and files it again if it has moved on since. Resolution is [`TICK`]; deadlines fire up to one tick
+//! late, never early.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::{Rc, Weak},
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+use tokio::time::Instant;
+
+/// Resolution of deadlines.
+pub(crate) const TICK: Duration = Duration::from_millis(50);
+
+/// Slots of the wheel; entries that are further away wait in the last slot and are filed again from there.
+const SLOTS: usize = 2048;
+
+/// The deadlines of one worker.
+#[derive(Debug)]
+pub(crate) struct Timers {
+    start: Instant,
+    wheel: RefCell<Wheel>,
+    entries: Cell<usize>,
+    wake_driver: tokio::sync::Notify,
+}
+
+#[derive(Debug)]
+struct Wheel {
+    /// The tick up to which everything has been looked at.
+    now: u64,
+    slots: Box<[Vec<Weak<Entry>>]>,
+}
+
+/// A point in time that may be moved; dropping it forgets it.
+#[derive(Debug)]
+pub(crate) struct Deadline {
+    timers: Rc<Timers>,
+    entry: Rc<Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    /// Tick at which it fires; `NEVER` is off.
+    at: Cell<u64>,
+    /// Earliest slot in which the wheel holds this entry; `NEVER` is none.
+    filed: Cell<u64>,
+    waker: RefCell<Option<Waker>>,
+}
+
+const NEVER: u64 = u64::MAX;
+
+// === impl Timers ===
+
+impl Timers {
+    pub(crate) fn new() -> Rc<Self> {
+        Rc::new(Self {
+            start: Instant::now(),
+            wheel: RefCell::new(Wheel { now: 0, slots: (0..SLOTS).map(|_| Vec::new()).collect() }),
+            entries: Cell::new(0),
+            wake_driver: tokio::sync::Notify::new(),
+        })
+    }
+
+    /// A deadline that is off.
+    pub(crate) fn deadline(self: &Rc<Self>) -> Deadline {
+        let entry = Entry { at: Cell::new(NEVER), filed: Cell::new(NEVER), waker: RefCell::new(None) };
+        Deadline { timers: Rc::clone(self), entry: Rc::new(entry) }
+    }
+
+    /// The first tick that is not before `instant`.
+    fn tick_of(&self, instant: Instant) -> u64 {
+        let elapsed = instant.saturating_duration_since(self.start).as_millis();
+        u64::try_from(elapsed.div_ceil(TICK.as_millis())).unwrap_or(NEVER - 1)
+    }
+
+    fn file(&self, entry: &Rc<Entry>, at: u64) {
+        let mut wheel = self.wheel.borrow_mut();
+        let slot = at.clamp(wheel.now + 1, wheel.now + SLOTS as u64 - 1);
+        entry.filed.set(slot);
+        let index = usize::try_from(slot % SLOTS as u64).unwrap_or_default();
+        wheel.slots[index].push(Rc::downgrade(entry));
+        self.entries.set(self.entries.get() + 1);
+        if self.entries.get() == 1 {
+            self.wake_driver.notify_one();
+        }
+    }
+
+    /// Looks at everything that was due up to `now`.
+    fn advance(&self, now: Instant) {
+        let target = u64::try_from(now.saturating_duration_since(self.start).as_millis() / TICK.as_millis())
+            .unwrap_or(NEVER - 1);
+        loop {
+            let due = {
+                let mut wheel = self.wheel.borrow_mut();
+                if self.entries.get() == 0 {
+                    wheel.now = wheel.now.max(target);
+                }
+                if wheel.now >= target {
+                    return;
+                }
+                wheel.now += 1;
+                let index = usize::try_from(wheel.now % SLOTS as u64).unwrap_or_default();
+                std::mem::take(&mut wheel.slots[index])
+            };
+            self.entries.set(self.entries.get() - due.len());
+            let tick = self.wheel.borrow().now;
+            for entry in due.into_iter().filter_map(|entry| entry.upgrade()) {
+                self.look_at(&entry, tick);
+            }
+        }
+    }
+
+    fn look_at(&self, entry: &Rc<Entry>, tick: u64) {
+        // An entry that was filed again for an earlier slot leaves its old place behind; only the latest filing counts.
+        if entry.filed.get() != tick {
+            return;
+        }
+        entry.filed.set(NEVER);
+        let at = entry.at.get();
+        if at == NEVER {
+            return;
+        }
+        if at <= tick {
+            let waker = entry.waker.borrow_mut().take();
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        } else {
+            self.file(entry, at);
+        }
+    }
+
+    /// Turns the wheel for as long as the worker lives. Sleeps without a timer while nothing is filed.
+    pub(crate) async fn drive(self: Rc<Self>) {
+        loop {
+            if self.entries.get() == 0 {
+                self.wake_driver.notified().await;
+            }
+            tokio::time::sleep(TICK).await;
+            self.advance(Instant::now());
+        }
+    }
+}
+
+// === impl Deadline ===
+
+impl Deadline {
+    /// Moves the deadline to `after` from now. Later than before costs a store.
+    pub(crate) fn set(&self, after: Duration) {
+        self.set_at(Instant::now() + after);
+    }
+
+    /// Moves the deadline to a point in time.
+    pub(crate) fn set_at(&self, at: Instant) {
+        let tick = self.timers.tick_of(at);
+        self.entry.at.set(tick);
+        if tick < self.entry.filed.get() {
+            self.timers.file(&self.entry, tick);
+        }
+    }
+
+    /// Switches the deadline off.
+    pub(crate) fn clear(&self) {
+        self.entry.at.set(NEVER);
+    }
+
+    /// Wakes the task that waits for the deadline, passed or not.
+    pub(crate) fn wake(&self) {
+        let waker = self.entry.waker.borrow_mut().take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Ready once the deadline has passed; wakes the task then.
+    pub(crate) fn poll_expired(&self, cx: &Context<'_>) -> Poll<()> {
+        let at = self.entry.at.get();
+        if at != NEVER && self.timers.wheel.borrow().now >= at {
+            return Poll::Ready(());
+        }
+        let mut waker = self.entry.waker.borrow_mut();
+        if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    /// Waits until the deadline has passed.
+    #[cfg(test)]
+    pub(crate) async fn expired(&self) {
+        std::future::poll_fn(|cx| self.poll_expired(cx)).await;
+    }
+
+    /// Runs `future` until it is done or the deadline has passed (`None`).
+    pub(crate) async fn limit<F: Future>(&self, after: Duration, future: F) -> Option<F::Output> {
+        self.set(after);
+        let mut future = std::pin::pin!(future);
+        let output = std::future::poll_fn(|cx| {
+            if let Poll::Ready(output) = future.as_mut().poll(cx) {
+                return Poll::Ready(Some(output));
+            }
+            self.poll_expired(cx).map(|()| None)
+        })
+        .await;
+        self.clear();
+        output
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn fires_late_by_at_most_one_tick_and_never_early() {
+        let timers = Timers::new();
+        let local = tokio::task::LocalSet::new();
+        local.spawn_local(Rc::clone(&timers).drive());
+        local
+            .run_until(async {
+                for millis in [1, 49, 50, 51, 120, 5_000, 200_000] {
+                    let deadline = timers.deadline();
+                    let start = Instant::now();
+                    deadline.set(Duration::from_millis(millis));
+                    deadline.expired().await;
+                    let late = start.elapsed().checked_sub(Duration::from_millis(millis)).expect("not early");
+                    assert!(late <= 2 * TICK, "{millis} ms fired {late:?} late");
+                }
+            })
+            .await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn moving_works_in_both_directions() {
+        let timers = Timers::new();
+        let local = tokio::task::LocalSet::new();
+        local.spawn_local(Rc::clone(&timers).drive());
+        local
+            .run_until(async {
+                let deadline = timers.deadline();
+                let start = Instant::now();
+                deadline.set(Duration::from_secs(1));
+                deadline.set(Duration::from_secs(10));
+                deadline.expired().await;
+                assert!(start.elapsed() >= Duration::from_secs(10));
+
+                let start = Instant::now();
+                deadline.set(Duration::from_secs(60));
+                deadline.set(Duration::from_millis(100));
+                deadline.expired().await;
+                assert!(start.elapsed() < Duration::from_secs(1));
+
+                deadline.set(Duration::from_millis(100));
+                deadline.clear();
+                let quiet = tokio::time::timeout(Duration::from_secs(5), deadline.expired()).await;
+                assert!(quiet.is_err(), "a cleared deadline does not fire");
+            })
+            .await;
+    }
+}

@@ -1,0 +1,136 @@
+//! Connections to endpoints: one request at a time on each (HTTP/1.1), idle ones pooled per worker.
+//!
+//! A connection has no task of its own. Whoever uses it polls it in place ([`Connection::send`], then the response body
+//! does), so a request needs no wake-up between tasks; while it is idle nobody polls it and the pool's sweep finds the
+//! dead ones.
+
+pub(crate) mod connect;
+pub(crate) mod pool;
+
+use crate::{body::RequestBody, error::ProxyError, table::Endpoint, timeout::Deadline};
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::{Body, Frame};
+use hyper::{body::Incoming, client::conn::http1};
+use hyper_util::rt::TokioIo;
+use std::{
+    pin::Pin,
+    task::{Context, Poll, Waker},
+};
+use tokio::{net::TcpStream, time::Instant};
+
+/// An HTTP/1.1 connection to an endpoint.
+pub(crate) struct Connection {
+    endpoint: Endpoint,
+    sender: http1::SendRequest<RequestBody>,
+    driver: http1::Connection<TokioIo<TcpStream>, RequestBody>,
+    /// The driver has finished; it must not be polled again.
+    finished: bool,
+    created: Instant,
+    requests: u32,
+}
+
+/// A request that got no response.
+pub(crate) struct Unanswered {
+    pub(crate) error: ProxyError,
+    /// The request itself, when not a byte of it was written.
+    pub(crate) request: Option<Request<RequestBody>>,
+}
+
+// === impl Connection ===
+
+impl Connection {
+    fn new(
+        endpoint: Endpoint,
+        sender: http1::SendRequest<RequestBody>,
+        driver: http1::Connection<TokioIo<TcpStream>, RequestBody>,
+    ) -> Self {
+        Self { endpoint, sender, driver, finished: false, created: Instant::now(), requests: 0 }
+    }
+
+    /// True after the first request: a failure may then only mean that the endpoint closed an idle connection.
+    pub(crate) fn is_reused(&self) -> bool {
+        self.requests > 1
+    }
+
+    /// Drives the connection; `cx` is woken when there is more to do.
+    fn drive(&mut self, cx: &mut Context<'_>) {
+        if !self.finished && self.driver.poll_without_shutdown(cx).is_ready() {
+            // An error of the driver also reaches the response or its body, which is where it is handled.
+            self.finished = true;
+        }
+    }
+
+    /// Sends a request and waits for the head of its response. The caller sets the deadline; the request body moves it.
+    pub(crate) async fn send(
+        &mut self,
+        request: Request<RequestBody>,
+        deadline: &Deadline,
+        expired: impl Fn() -> ProxyError,
+    ) -> Result<Response<Incoming>, Unanswered> {
+        self.requests += 1;
+        let response = self.sender.try_send_request(request);
+        let mut response = std::pin::pin!(response);
+        std::future::poll_fn(|cx| {
+            self.drive(cx);
+            // The response only arrives while the connection is driven, which was just now: no need for a wake-up.
+            match response.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                Poll::Ready(Ok(response)) => Poll::Ready(Ok(response)),
+                Poll::Ready(Err(mut error)) => Poll::Ready(Err(Unanswered {
+                    request: error.take_message(),
+                    error: ProxyError::Upstream(error.into_error()),
+                })),
+                Poll::Pending => {
+                    deadline.poll_expired(cx).map(|()| Err(Unanswered { request: None, error: expired() }))
+                }
+            }
+        })
+        .await
+    }
+
+    /// True when the connection can carry another request.
+    fn is_reusable(&mut self) -> bool {
+        if !self.finished && !self.sender.is_ready() {
+            self.drive(&mut Context::from_waker(Waker::noop()));
+        }
+        !self.finished && self.sender.is_ready()
+    }
+
+    /// True when the endpoint closed the connection while it was idle.
+    fn is_dead(&mut self) -> bool {
+        self.drive(&mut Context::from_waker(Waker::noop()));
+        self.finished || self.sender.is_closed()
+    }
+
+    /// Takes the bare connection after a 101 response, with what was read beyond the response.
+    pub(crate) fn into_upgraded(self) -> (TcpStream, Bytes) {
+        let parts = self.driver.into_parts();
+        (parts.io.into_inner(), parts.read_buf)
+    }
+
+    /// Polls the body of the response that this connection is delivering.
+    pub(crate) fn poll_body(
+        &mut self,
+        mut body: Pin<&mut Incoming>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        if let Poll::Ready(frame) = body.as_mut().poll_frame(cx) {
+            return Poll::Ready(frame);
+        }
+        if self.finished {
+            return Poll::Pending;
+        }
+        self.drive(cx);
+        body.poll_frame(cx)
+    }
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection")
+            .field("endpoint", &self.endpoint)
+            .field("requests", &self.requests)
+            .field("finished", &self.finished)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,266 @@
+//! One worker per core: a thread with its own runtime, listeners, pools and counters. Workers share the table pointer and
+//! the TLS configurations, and nothing that a request writes to.
+
+use crate::{
+    Handle,
+    access_log::{AccessLog, LogWriter},
+    balance::{Balancers, State},
+    drain::Phase,
+    listener::{Connection, Listener},
+    metrics::{RouteStats, WorkerMetrics},
+    table::{Backend, BackendIndex, Endpoint, RouteLabels, Table},
+    timeout::Timers,
+    upstream::{self, pool::Pool},
+};
+use hashbrown::{HashMap, HashSet};
+use hyper::client::conn::http1;
+use rand::{RngCore as _, SeedableRng as _, rngs::SmallRng};
+use std::{
+    cell::{Cell, RefCell},
+    rc::{Rc, Weak},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::sync::{Notify, watch};
+
+/// How often idle connections are looked at and the log is flushed.
+const HOUSEKEEPING: Duration = Duration::from_secs(1);
+
+/// The state of one worker; everything that runs on its thread shares it.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    handle: Arc<Handle>,
+    view: RefCell<Rc<View>>,
+    pool: RefCell<Pool>,
+    balancers: RefCell<Balancers>,
+    timers: Rc<Timers>,
+    http1_client: http1::Builder,
+    metrics: Arc<WorkerMetrics>,
+    access_log: AccessLog,
+    random: RefCell<SmallRng>,
+    draining: Cell<bool>,
+    drain: Notify,
+    connections: RefCell<HashMap<u64, Weak<Connection>>>,
+    next_connection: Cell<u64>,
+    /// Connections and tunnels that are open.
+    open: Cell<usize>,
+    all_closed: Notify,
+}
+
+/// The installed table as one worker sees it, with what the worker derived from it. A request keeps the view that it
+/// started with.
+#[derive(Debug)]
+pub(crate) struct View {
+    table: Arc<Table>,
+    /// By address of the labels, which this view keeps alive.
+    stats: RefCell<HashMap<usize, Rc<RouteStats>>>,
+}
+
+/// Counts something that a drain waits for.
+#[derive(Debug)]
+pub(crate) struct OpenGuard(Rc<Worker>);
+
+// === impl Worker ===
+
+impl Worker {
+    pub(crate) fn new(handle: Arc<Handle>, log: LogWriter) -> Rc<Self> {
+        let metrics = handle.metrics().register();
+        let view = Rc::new(View::new(handle.table()));
+        Rc::new(Self {
+            view: RefCell::new(view),
+            pool: RefCell::default(),
+            balancers: RefCell::default(),
+            timers: Timers::new(),
+            http1_client: http1::Builder::new(),
+            metrics,
+            access_log: AccessLog::new(log),
+            random: RefCell::new(SmallRng::from_os_rng()),
+            draining: Cell::new(false),
+            drain: Notify::new(),
+            connections: RefCell::default(),
+            next_connection: Cell::new(0),
+            open: Cell::new(0),
+            all_closed: Notify::new(),
+            handle,
+        })
+    }
+
+    /// Serves the listeners until a drain is complete. What is left when the caller drops this is cut.
+    pub(crate) async fn run(self: Rc<Self>, listeners: Vec<Listener>, mut phase: watch::Receiver<Phase>) {
+        tokio::task::spawn_local(Rc::clone(&self.timers).drive());
+        tokio::task::spawn_local(Rc::clone(&self).keep_house());
+        let accepting: Vec<_> =
+            listeners.into_iter().map(|listener| tokio::task::spawn_local(listener.run(Rc::clone(&self)))).collect();
+        // The sender going away means that the process is past caring: drain too.
+        let _ = phase.wait_for(|phase| *phase != Phase::Serving).await;
+        self.start_drain();
+        for listener in accepting {
+            if let Err(error) = listener.await {
+                tracing::error!(%error, "a listener ended early");
+            }
+        }
+        tokio::select! {
+            () = self.wait_until_closed() => {}
+            _ = phase.wait_for(|phase| *phase == Phase::Cut) => {}
+        }
+        self.access_log.flush();
+    }
+
+    /// Connections and tunnels that are still open.
+    pub(crate) fn open(&self) -> usize {
+        self.open.get()
+    }
+
+    async fn wait_until_closed(&self) {
+        while self.open.get() > 0 {
+            self.all_closed.notified().await;
+        }
+    }
+
+    fn start_drain(&self) {
+        self.draining.set(true);
+        self.drain.notify_waiters();
+        let connections: Vec<_> = self.connections.borrow().values().filter_map(Weak::upgrade).collect();
+        for connection in connections {
+            connection.wake();
+        }
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.get()
+    }
+
+    /// Waits until the worker drains.
+    pub(crate) async fn draining(&self) {
+        let notified = self.drain.notified();
+        if !self.draining.get() {
+            notified.await;
+        }
+    }
+
+    /// Notes a new connection and gives it a number.
+    pub(crate) fn connection_opened(&self, connection: Weak<Connection>) -> u64 {
+        let id = self.next_connection.replace(self.next_connection.get() + 1);
+        self.connections.borrow_mut().insert(id, connection);
+        self.metrics.accepted.add(1);
+        self.open.set(self.open.get() + 1);
+        id
+    }
+
+    pub(crate) fn connection_closed(&self, id: u64) {
+        self.connections.borrow_mut().remove(&id);
+        self.metrics.closed.add(1);
+        self.closed();
+    }
+
+    /// Counts a tunnel among what a drain waits for.
+    pub(crate) fn open_tunnel(self: &Rc<Self>) -> OpenGuard {
+        self.open.set(self.open.get() + 1);
+        OpenGuard(Rc::clone(self))
+    }
+
+    fn closed(&self) {
+        self.open.set(self.open.get() - 1);
+        if self.open.get() == 0 {
+            self.all_closed.notify_waiters();
+        }
+    }
+
+    /// The installed table. Free of shared counters as long as the table does not change.
+    pub(crate) fn view(&self) -> Rc<View> {
+        let installed = self.handle.load();
+        let view = self.view.borrow();
+        if Arc::ptr_eq(&installed, &view.table) {
+            return Rc::clone(&view);
+        }
+        drop(view);
+        let fresh = Rc::new(View::new(Arc::clone(&installed)));
+        *self.view.borrow_mut() = Rc::clone(&fresh);
+        fresh
+    }
+
+    pub(crate) fn timers(&self) -> &Rc<Timers> {
+        &self.timers
+    }
+
+    pub(crate) fn metrics(&self) -> &WorkerMetrics {
+        &self.metrics
+    }
+
+    pub(crate) fn access_log(&self) -> &AccessLog {
+        &self.access_log
+    }
+
+    pub(crate) fn http1_client(&self) -> &http1::Builder {
+        &self.http1_client
+    }
+
+    /// 128 random bits.
+    pub(crate) fn random(&self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        self.random.borrow_mut().fill_bytes(&mut bytes);
+        bytes
+    }
+
+    /// The balancer of a backend of the current view.
+    pub(crate) fn balancer(&self, index: BackendIndex, backend: &Backend) -> Rc<State> {
+        Rc::clone(self.balancers.borrow_mut().state(index, backend))
+    }
+
+    /// An idle connection to the endpoint.
+    pub(crate) fn take(&self, endpoint: Endpoint) -> Option<Box<upstream::Connection>> {
+        self.pool.borrow_mut().take(endpoint)
+    }
+
+    /// Gives a connection back to the pool.
+    pub(crate) fn give(&self, connection: Box<upstream::Connection>) {
+        let limits = self.view.borrow().table.settings().upstream_keep_alive;
+        self.pool.borrow_mut().give(connection, &limits);
+    }
+
+    async fn keep_house(self: Rc<Self>) {
+        let mut swept: Option<Arc<Table>> = None;
+        loop {
+            tokio::time::sleep(HOUSEKEEPING).await;
+            self.access_log.flush();
+            let view = self.view();
+            let limits = view.table.settings().upstream_keep_alive;
+            if swept.as_ref().is_some_and(|table| Arc::ptr_eq(table, &view.table)) {
+                self.pool.borrow_mut().sweep(&limits, |_| true);
+                continue;
+            }
+            let backends = view.table.backends();
+            let endpoints: HashSet<&Endpoint> = backends.iter().flat_map(|backend| backend.endpoints()).collect();
+            self.pool.borrow_mut().sweep(&limits, |endpoint| endpoints.contains(endpoint));
+            let keys: HashSet<_> = backends.iter().map(|backend| backend.key()).collect();
+            self.balancers.borrow_mut().retain(|key| keys.contains(key));
+            swept = Some(Arc::clone(&view.table));
+        }
+    }
+}
+
+// === impl View ===
+
+impl View {
+    fn new(table: Arc<Table>) -> Self {
+        Self { table, stats: RefCell::default() }
+    }
+
+    pub(crate) fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// The counters of a route of this view's table.
+    pub(crate) fn stats(&self, labels: &Arc<RouteLabels>, worker: &Worker) -> Rc<RouteStats> {
+        let address = Arc::as_ptr(labels).addr();
+        Rc::clone(self.stats.borrow_mut().entry(address).or_insert_with(|| RouteStats::new(labels, &worker.metrics)))
+    }
+}
+
+// === impl OpenGuard ===
+
+impl Drop for OpenGuard {
+    fn drop(&mut self) {
+        self.0.closed();
+    }
+}
