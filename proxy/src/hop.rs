@@ -81,7 +81,9 @@ mod tests {
     }
 
     fn names(headers: &HeaderMap) -> Vec<&str> {
-        headers.keys().map(HeaderName::as_str).collect()
+        let mut names: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        names
     }
 
     #[test]
@@ -96,7 +98,7 @@ mod tests {
             ("accept", "*/*"),
         ]);
         assert_eq!(strip_request(&mut headers), None);
-        assert_eq!(names(&headers), ["host", "content-length", "accept"]);
+        assert_eq!(names(&headers), ["accept", "content-length", "host"]);
     }
 
     #[test]

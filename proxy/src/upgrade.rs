@@ -41,7 +41,7 @@ pub(crate) fn spawn(worker: &Rc<Worker>, tunnel: Tunnel, mut exchange: Box<Excha
     let deadline = worker.timers().deadline();
     tokio::task::spawn_local(async move {
         let _guard = guard;
-        let (endpoint, early) = tunnel.endpoint.into_upgraded();
+        let Some((endpoint, early)) = tunnel.endpoint.into_upgraded() else { return };
         match tunnel.client.await {
             Ok(client) => match carry(TokioIo::new(client), endpoint, early, &deadline, tunnel.idle).await {
                 Ok((received, sent)) => {

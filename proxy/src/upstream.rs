@@ -23,12 +23,15 @@ use tokio::{net::TcpStream, time::Instant};
 pub(crate) struct Connection {
     endpoint: Endpoint,
     sender: http1::SendRequest<RequestBody>,
-    driver: http1::Connection<TokioIo<TcpStream>, RequestBody>,
+    /// Taken when the connection is over, so that hyper reports it to whoever still waits.
+    driver: Option<Driver>,
     /// The driver has finished; it must not be polled again.
     finished: bool,
     created: Instant,
     requests: u32,
 }
+
+type Driver = http1::Connection<TokioIo<TcpStream>, RequestBody>;
 
 /// A request that got no response.
 pub(crate) struct Unanswered {
@@ -40,12 +43,8 @@ pub(crate) struct Unanswered {
 // === impl Connection ===
 
 impl Connection {
-    fn new(
-        endpoint: Endpoint,
-        sender: http1::SendRequest<RequestBody>,
-        driver: http1::Connection<TokioIo<TcpStream>, RequestBody>,
-    ) -> Self {
-        Self { endpoint, sender, driver, finished: false, created: Instant::now(), requests: 0 }
+    fn new(endpoint: Endpoint, sender: http1::SendRequest<RequestBody>, driver: Driver) -> Self {
+        Self { endpoint, sender, driver: Some(driver), finished: false, created: Instant::now(), requests: 0 }
     }
 
     /// True after the first request: a failure may then only mean that the endpoint closed an idle connection.
@@ -55,7 +54,10 @@ impl Connection {
 
     /// Drives the connection; `cx` is woken when there is more to do.
     fn drive(&mut self, cx: &mut Context<'_>) {
-        if !self.finished && self.driver.poll_without_shutdown(cx).is_ready() {
+        if !self.finished
+            && let Some(driver) = &mut self.driver
+            && driver.poll_without_shutdown(cx).is_ready()
+        {
             // An error of the driver also reaches the response or its body, which is where it is handled.
             self.finished = true;
         }
@@ -67,21 +69,28 @@ impl Connection {
         request: Request<RequestBody>,
         deadline: &Deadline,
         expired: impl Fn() -> ProxyError,
-    ) -> Result<Response<Incoming>, Unanswered> {
+    ) -> Result<Response<Incoming>, Box<Unanswered>> {
         self.requests += 1;
         let response = self.sender.try_send_request(request);
         let mut response = std::pin::pin!(response);
         std::future::poll_fn(|cx| {
             self.drive(cx);
             // The response only arrives while the connection is driven, which was just now: no need for a wake-up.
-            match response.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            let mut quiet = Context::from_waker(Waker::noop());
+            let mut answer = response.as_mut().poll(&mut quiet);
+            if answer.is_pending() && self.finished {
+                // The endpoint closed cleanly before it saw the request. Dropping the driver gives the request back.
+                self.driver = None;
+                answer = response.as_mut().poll(&mut quiet);
+            }
+            match answer {
                 Poll::Ready(Ok(response)) => Poll::Ready(Ok(response)),
-                Poll::Ready(Err(mut error)) => Poll::Ready(Err(Unanswered {
-                    request: error.take_message(),
-                    error: ProxyError::Upstream(error.into_error()),
-                })),
+                Poll::Ready(Err(mut error)) => {
+                    let request = error.take_message();
+                    Poll::Ready(Err(Box::new(Unanswered { error: ProxyError::Upstream(error.into_error()), request })))
+                }
                 Poll::Pending => {
-                    deadline.poll_expired(cx).map(|()| Err(Unanswered { request: None, error: expired() }))
+                    deadline.poll_expired(cx).map(|()| Err(Box::new(Unanswered { error: expired(), request: None })))
                 }
             }
         })
@@ -103,9 +112,9 @@ impl Connection {
     }
 
     /// Takes the bare connection after a 101 response, with what was read beyond the response.
-    pub(crate) fn into_upgraded(self) -> (TcpStream, Bytes) {
-        let parts = self.driver.into_parts();
-        (parts.io.into_inner(), parts.read_buf)
+    pub(crate) fn into_upgraded(self) -> Option<(TcpStream, Bytes)> {
+        let parts = self.driver?.into_parts();
+        Some((parts.io.into_inner(), parts.read_buf))
     }
 
     /// Polls the body of the response that this connection is delivering.
@@ -117,10 +126,11 @@ impl Connection {
         if let Poll::Ready(frame) = body.as_mut().poll_frame(cx) {
             return Poll::Ready(frame);
         }
-        if self.finished {
-            return Poll::Pending;
-        }
         self.drive(cx);
+        if self.finished {
+            // Nothing more will come: the body ends here, complete or with an error.
+            self.driver = None;
+        }
         body.poll_frame(cx)
     }
 }

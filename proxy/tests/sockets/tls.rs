@@ -1,0 +1,80 @@
+//! TLS towards clients.
+
+use crate::harness::{Client, Origin, Running};
+use std::{net::TcpStream, sync::Arc};
+use tokio_rustls::rustls::{self, ClientConfig, ClientConnection, StreamOwned, pki_types::ServerName};
+
+/// Accepts any certificate: the tests look at what was sent.
+#[derive(Debug)]
+struct Anything;
+
+impl rustls::client::danger::ServerCertVerifier for Anything {
+    fn verify_server_cert(
+        &self,
+        _: &rustls::pki_types::CertificateDer<'_>,
+        _: &[rustls::pki_types::CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: rustls::pki_types::UnixTime,
+    ) -> Result<rustls::client::danger::ServerCertVerified, rustls::Error> {
+        Ok(rustls::client::danger::ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &rustls::pki_types::CertificateDer<'_>,
+        _: &rustls::DigitallySignedStruct,
+    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+        Ok(rustls::client::danger::HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &rustls::pki_types::CertificateDer<'_>,
+        _: &rustls::DigitallySignedStruct,
+    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+        Ok(rustls::client::danger::HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
+        vec![rustls::SignatureScheme::ECDSA_NISTP256_SHA256, rustls::SignatureScheme::RSA_PSS_SHA256]
+    }
+}
+
+fn connect(proxy: &Running, name: &'static str) -> Client<StreamOwned<ClientConnection, TcpStream>> {
+    let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Anything))
+        .with_no_client_auth();
+    let connection = ClientConnection::new(Arc::new(config), ServerName::try_from(name).unwrap()).unwrap();
+    Client::over(StreamOwned::new(connection, TcpStream::connect(proxy.https()).unwrap()))
+}
+
+#[test]
+fn requests_over_tls_say_so_and_carry_hsts() {
+    let origin = Origin::echo();
+    let proxy = Running::to(&[origin.address]);
+    let mut client = connect(&proxy, "a.example");
+    for _ in 0..3 {
+        let response = client.get("/");
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.header("strict-transport-security"), Some("max-age=31536000; includeSubDomains"));
+        let seen = response.echoed();
+        assert_eq!(seen.header("x-forwarded-proto"), Some("https"));
+        assert_eq!(seen.header("x-forwarded-port"), Some("443"));
+    }
+}
+
+#[test]
+fn plain_http_on_the_tls_port_is_told_so() {
+    let origin = Origin::echo();
+    let proxy = Running::to(&[origin.address]);
+    let mut client = Client::new(TcpStream::connect(proxy.https()).unwrap());
+    let response = client.get("/");
+    assert_eq!(response.status(), 400);
+    assert!(response.text().contains("plain HTTP request was sent to HTTPS port"), "{}", response.text());
+}
