@@ -1,5 +1,6 @@
 //! Findings as data: compile and the sources return them, and Events, logs, metrics and `check` render them.
 
+use crate::snapshot::ObjectName;
 use serde::Serialize;
 use std::{fmt, sync::Arc};
 
@@ -93,7 +94,7 @@ pub enum Reason {
     AnnotationParsingFailed,
     /// A value or setting that we know and do not serve.
     UnsupportedValue,
-    /// A ConfigMap key that nobody reads.
+    /// A ConfigMap key or an annotation with our prefix that nobody reads.
     UnknownKey,
     /// A reference to another namespace that is not permitted.
     RefNotPermitted,
@@ -104,6 +105,20 @@ pub enum Reason {
 }
 
 // === impl ObjectRef ===
+
+impl ObjectRef {
+    /// A namespaced object.
+    #[must_use]
+    pub fn namespaced(kind: ObjectKind, name: &ObjectName) -> Self {
+        Self { kind, namespace: name.namespace.clone(), name: name.name.clone() }
+    }
+
+    /// Anything without a namespace: a cluster-scoped object, a file, a resource, a flag.
+    #[must_use]
+    pub fn named(kind: ObjectKind, name: impl Into<Arc<str>>) -> Self {
+        Self { kind, namespace: "".into(), name: name.into() }
+    }
+}
 
 impl fmt::Display for ObjectRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -116,6 +131,20 @@ impl fmt::Display for ObjectRef {
 }
 
 // === impl Diagnostic ===
+
+impl Diagnostic {
+    /// Something that was asked for is not served as asked.
+    #[must_use]
+    pub fn warning(object: ObjectRef, reason: Reason, field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { object, severity: Severity::Warning, reason, field: field.into(), message: message.into() }
+    }
+
+    /// Something worth knowing.
+    #[must_use]
+    pub fn info(object: ObjectRef, reason: Reason, field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { object, severity: Severity::Info, reason, field: field.into(), message: message.into() }
+    }
+}
 
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -11,7 +11,8 @@ pub use self::{
     convert::Unconvertible,
     model::{
         Backend, ConfigMap, EndpointPort, EndpointSlice, Ingress, IngressClass, IngressPath, IngressRule, IngressTls,
-        ObjectName, PathType, Secret, Service, ServiceBackend, ServicePort, ServicePortRef, ServiceType, SliceEndpoint,
+        LoadBalancerAddress, ObjectName, PathType, Secret, Service, ServiceBackend, ServicePort, ServicePortRef,
+        ServiceType, SliceEndpoint,
     },
 };
 use crate::diagnostic::Diagnostic;

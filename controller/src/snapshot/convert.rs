@@ -81,10 +81,9 @@ fn required(value: String, field: &str) -> Result<String, Unconvertible> {
 }
 
 fn port(number: i32, field: impl FnOnce() -> String) -> Result<u16, Unconvertible> {
-    u16::try_from(number)
-        .ok()
-        .filter(|&port| port != 0)
-        .ok_or_else(|| Unconvertible::new(field(), format!("{number} is not a port, which is a number from 1 to 65535")))
+    u16::try_from(number).ok().filter(|&port| port != 0).ok_or_else(|| {
+        Unconvertible::new(field(), format!("{number} is not a port, which is a number from 1 to 65535"))
+    })
 }
 
 fn is_tcp(protocol: Option<&str>) -> bool {

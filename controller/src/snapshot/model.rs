@@ -15,6 +15,9 @@ pub struct ObjectName {
     pub name: Arc<str>,
 }
 
+/// An entry of `status.loadBalancer.ingress`, as (ip, hostname).
+pub type LoadBalancerAddress = (Option<Arc<str>>, Option<Arc<str>>);
+
 /// networking.k8s.io/v1 Ingress.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ingress {
@@ -36,8 +39,8 @@ pub struct Ingress {
     pub rules: Vec<IngressRule>,
     /// `spec.tls`.
     pub tls: Vec<IngressTls>,
-    /// Addresses in `status.loadBalancer.ingress`, as (ip, hostname).
-    pub status: Vec<(Option<Arc<str>>, Option<Arc<str>>)>,
+    /// Addresses in `status.loadBalancer.ingress`.
+    pub status: Vec<LoadBalancerAddress>,
 }
 
 /// `spec.rules[]`.
@@ -139,8 +142,8 @@ pub struct Service {
     pub external_ips: Vec<String>,
     /// `spec.ports`.
     pub ports: Vec<ServicePort>,
-    /// Addresses in `status.loadBalancer.ingress`, as (ip, hostname).
-    pub load_balancer: Vec<(Option<Arc<str>>, Option<Arc<str>>)>,
+    /// Addresses in `status.loadBalancer.ingress`.
+    pub load_balancer: Vec<LoadBalancerAddress>,
     /// `spec.publishNotReadyAddresses`.
     pub publish_not_ready: bool,
     /// `spec.trafficDistribution`.
@@ -182,7 +185,7 @@ pub struct ServicePort {
 pub struct EndpointSlice {
     /// Namespace and name.
     pub name: ObjectName,
-    /// Label `kubernetes.io/service-name`.
+    /// Label `kubernetes.io/service-name`; empty when absent, then no Service has this slice.
     pub service: Arc<str>,
     /// `ports`.
     pub ports: Vec<EndpointPort>,

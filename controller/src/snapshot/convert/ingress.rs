@@ -2,7 +2,8 @@
 
 use super::{Metadata, Unconvertible, non_empty, port, required};
 use crate::snapshot::{
-    Backend, Ingress, IngressClass, IngressPath, IngressRule, IngressTls, PathType, ServiceBackend, ServicePortRef,
+    Backend, Ingress, IngressClass, IngressPath, IngressRule, IngressTls, LoadBalancerAddress, PathType,
+    ServiceBackend, ServicePortRef,
 };
 use k8s_openapi::api::{core::v1::TypedLocalObjectReference, networking::v1 as api};
 use std::sync::Arc;
@@ -21,7 +22,9 @@ impl TryFrom<api::Ingress> for Ingress {
             created,
             annotations,
             class_name: non_empty(ingress_class_name),
-            default_backend: default_backend.map(|found| backend(found, || "spec.defaultBackend".into())).transpose()?,
+            default_backend: default_backend
+                .map(|found| backend(found, || "spec.defaultBackend".into()))
+                .transpose()?,
             rules: rules.unwrap_or_default().into_iter().enumerate().map(rule).collect::<Result<_, _>>()?,
             tls: tls.unwrap_or_default().into_iter().map(tls_entry).collect(),
             status: status.map(addresses).unwrap_or_default(),
@@ -109,7 +112,7 @@ fn tls_entry(entry: api::IngressTLS) -> IngressTls {
     IngressTls { hosts: hosts.unwrap_or_default(), secret_name: secret_name.unwrap_or_default().into() }
 }
 
-fn addresses(status: api::IngressStatus) -> Vec<(Option<Arc<str>>, Option<Arc<str>>)> {
+fn addresses(status: api::IngressStatus) -> Vec<LoadBalancerAddress> {
     let api::IngressStatus { load_balancer } = status;
     let api::IngressLoadBalancerStatus { ingress } = load_balancer.unwrap_or_default();
     ingress

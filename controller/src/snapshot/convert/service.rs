@@ -1,9 +1,9 @@
 //! core/v1: Service.
 
 use super::{Metadata, Unconvertible, is_tcp, non_empty, port};
-use crate::snapshot::{Service, ServicePort, ServiceType};
+use crate::snapshot::{LoadBalancerAddress, Service, ServicePort, ServiceType};
 use k8s_openapi::{api::core::v1 as api, apimachinery::pkg::util::intstr::IntOrString};
-use std::{net::IpAddr, sync::Arc};
+use std::net::IpAddr;
 
 /// Annotations of a Service outside this prefix are nobody's business here, and some of them are large.
 const ANNOTATION_PREFIX: &str = "service.kubernetes.io/";
@@ -96,7 +96,7 @@ fn service_port((index, entry): (usize, api::ServicePort)) -> Result<ServicePort
     })
 }
 
-fn load_balancer(status: api::ServiceStatus) -> Vec<(Option<Arc<str>>, Option<Arc<str>>)> {
+fn load_balancer(status: api::ServiceStatus) -> Vec<LoadBalancerAddress> {
     let api::ServiceStatus { conditions: _, load_balancer } = status;
     let api::LoadBalancerStatus { ingress } = load_balancer.unwrap_or_default();
     ingress

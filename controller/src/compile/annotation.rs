@@ -1,0 +1,367 @@
+//! Every annotation that ingress-nginx knows, declared once: name, grammar, default, reach, risk, what it does, and the
+//! function that applies it. Validation, "unknown annotation" findings and the reference page derive from it.
+//!
+//! What guards a path and cannot be honoured closes the path. What does not guard and is not served yet is left out,
+//! and said so.
+
+mod access;
+mod affinity;
+mod backend_protocol;
+mod canary;
+mod client_certificate;
+mod cors;
+mod external_auth;
+pub(super) mod proxying;
+mod rate_limit;
+pub(super) mod redirect;
+mod response;
+mod routing;
+mod snippet;
+mod unread;
+
+use super::{
+    Options, about_ingress,
+    config_map::Globals,
+    grammar::{self, Objection, Value},
+    route::RouteSettings,
+};
+use crate::{
+    diagnostic::{Diagnostic, Reason},
+    snapshot::Ingress,
+};
+use http::StatusCode;
+use std::{collections::HashMap, ops::Bound, sync::LazyLock};
+
+/// One annotation.
+#[derive(Clone, Copy, Debug)]
+pub struct Annotation {
+    /// Name, without the prefix.
+    pub name: &'static str,
+    /// The name that this one is another spelling of.
+    pub alias_of: Option<&'static str>,
+    /// Grammar.
+    pub value: Value,
+    /// Value without the annotation, empty for none. The ConfigMap key of the same name changes it.
+    pub default: &'static str,
+    /// What one value affects.
+    pub reach: Reach,
+    /// How much harm its author can do.
+    pub risk: Risk,
+    /// What it does.
+    pub doc: &'static str,
+    serving: Serving,
+}
+
+/// What one value of an annotation really affects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// The paths of its Ingress.
+    Path,
+    /// The whole host, every Ingress on it.
+    Host,
+    /// The backend, whoever refers to it.
+    Backend,
+}
+
+/// How much harm the author of an annotation can do; ConfigMap `annotations-risk-level` draws the line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Risk {
+    /// Only to the own paths.
+    Low,
+    /// To the own host.
+    Medium,
+    /// To other hosts or services.
+    High,
+    /// To the controller.
+    Critical,
+}
+
+/// How an annotation is applied.
+pub(super) type Apply = fn(&mut RouteSettings, &str) -> Result<(), Objection>;
+
+/// What we do about an annotation.
+#[derive(Clone, Copy, Debug)]
+enum Serving {
+    /// We do what it says.
+    Served(Apply),
+    /// Not yet.
+    NotYet(Consequence),
+    /// It can have no effect here; the text says why.
+    Ignored(&'static str),
+}
+
+/// What an annotation that is not served does to its Ingress.
+#[derive(Clone, Copy, Debug)]
+enum Consequence {
+    /// It is served without.
+    None,
+    /// It is closed, when the value guards anything.
+    Closes(fn(&str) -> bool),
+    /// It owns no path.
+    OwnsNothing,
+}
+
+/// What the annotations of one Ingress come to.
+#[derive(Debug)]
+pub(super) struct Annotated {
+    /// The ConfigMap's defaults with the annotations over them.
+    pub(super) settings: RouteSettings,
+    /// It splits the traffic of another Ingress.
+    pub(super) is_canary: bool,
+    /// A guard of the whole host cannot be honoured.
+    pub(super) closes_hosts: bool,
+}
+
+const GROUPS: [&[Annotation]; 14] = [
+    routing::ANNOTATIONS,
+    redirect::ANNOTATIONS,
+    access::ANNOTATIONS,
+    external_auth::ANNOTATIONS,
+    client_certificate::ANNOTATIONS,
+    cors::ANNOTATIONS,
+    rate_limit::ANNOTATIONS,
+    canary::ANNOTATIONS,
+    affinity::ANNOTATIONS,
+    backend_protocol::ANNOTATIONS,
+    proxying::ANNOTATIONS,
+    response::ANNOTATIONS,
+    snippet::ANNOTATIONS,
+    unread::ANNOTATIONS,
+];
+
+static BY_NAME: LazyLock<HashMap<&'static str, &'static Annotation>> =
+    LazyLock::new(|| registry().map(|annotation| (annotation.name, annotation)).collect());
+
+/// Every annotation, by group.
+pub fn registry() -> impl Iterator<Item = &'static Annotation> {
+    GROUPS.iter().copied().flatten()
+}
+
+/// Applies the annotations of an Ingress to the ConfigMap's defaults.
+pub(super) fn read(
+    ingress: &Ingress,
+    globals: &Globals,
+    options: &Options,
+    findings: &mut Vec<Diagnostic>,
+) -> Annotated {
+    let settings = globals.routes.clone();
+    let mut reading =
+        Reading { ingress, globals, findings, outcome: Annotated { settings, is_canary: false, closes_hosts: false } };
+    let prefix = &*options.annotations_prefix;
+    let from = (Bound::Included(prefix), Bound::Unbounded);
+    let ours = ingress.annotations.range::<str, _>(from).take_while(|(key, _)| key.starts_with(prefix));
+    for (key, text) in ours {
+        if let Some(name) = key.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('/')) {
+            reading.annotation(key, name, text);
+        }
+    }
+    let mut outcome = reading.outcome;
+    outcome.settings.finish();
+    outcome
+}
+
+/// The state of reading one Ingress.
+struct Reading<'a> {
+    ingress: &'a Ingress,
+    globals: &'a Globals,
+    findings: &'a mut Vec<Diagnostic>,
+    outcome: Annotated,
+}
+
+// === impl Reading ===
+
+impl Reading<'_> {
+    fn annotation(&mut self, key: &str, name: &str, text: &str) {
+        let text = trim_lines(text);
+        if let Some(word) = self.globals.blocked_words.iter().find(|word| text.contains(&***word)) {
+            let message = format!("the value holds {word:?}, which annotation-value-word-blocklist forbids");
+            self.close(key, &message, Reach::Path);
+            return;
+        }
+        let Some(annotation) = BY_NAME.get(name).copied() else {
+            let message = format!("no annotation has this name{}", hint(name));
+            let object = about_ingress(&self.ingress.name);
+            self.findings.push(Diagnostic::info(object, Reason::UnknownKey, field(key), message));
+            return;
+        };
+        match annotation.serving {
+            Serving::NotYet(Consequence::Closes(guards)) if guards(&text) => {
+                self.close(key, "it guards access and is not served by this version", annotation.reach);
+            }
+            _ if annotation.risk > self.globals.max_risk && !text.is_empty() => {
+                let (risk, max) = (annotation.risk, self.globals.max_risk);
+                let message = format!("its risk is {risk:?}, and annotations-risk-level accepts no more than {max:?}");
+                self.close(key, &message, Reach::Path);
+            }
+            Serving::Served(_) if text.is_empty() => {
+                self.warn(key, Reason::AnnotationParsingFailed, "the value is empty; the default holds".to_owned());
+            }
+            Serving::Served(apply) => match apply(&mut self.outcome.settings, &text) {
+                Ok(()) => {}
+                Err(Objection::Malformed(message)) => {
+                    self.warn(key, Reason::AnnotationParsingFailed, format!("{message}; the default holds"));
+                }
+                Err(Objection::Unsupported(message)) => {
+                    self.warn(key, Reason::UnsupportedValue, format!("{message}; the default holds"));
+                }
+                Err(Objection::Partly(message)) => {
+                    self.warn(key, Reason::UnsupportedValue, format!("{message}; the rest holds"));
+                }
+            },
+            Serving::NotYet(_) if annotation.value.means(&text, annotation.default) => {}
+            Serving::NotYet(Consequence::OwnsNothing) => {
+                self.outcome.is_canary = true;
+                let message = "canaries are not served by this version: the main Ingress gets every request".to_owned();
+                self.warn(key, Reason::UnsupportedValue, message);
+            }
+            Serving::NotYet(Consequence::None | Consequence::Closes(_)) => {
+                if !text.is_empty() {
+                    let message = "not served by this version; the Ingress is served without it".to_owned();
+                    self.warn(key, Reason::UnsupportedValue, message);
+                }
+            }
+            Serving::Ignored(why) => {
+                let object = about_ingress(&self.ingress.name);
+                let message = format!("has no effect: {why}");
+                self.findings.push(Diagnostic::info(object, Reason::UnsupportedValue, field(key), message));
+            }
+        }
+    }
+
+    /// Closes what the annotation reaches.
+    fn close(&mut self, key: &str, why: &str, reach: Reach) {
+        self.outcome.settings.refuse = Some(StatusCode::SERVICE_UNAVAILABLE);
+        self.outcome.closes_hosts |= reach == Reach::Host;
+        let what = match reach {
+            Reach::Host => "every path of its hosts",
+            Reach::Path | Reach::Backend => "every path of the Ingress",
+        };
+        self.warn(key, Reason::UnsupportedValue, format!("{why}: {what} answers 503"));
+    }
+
+    fn warn(&mut self, key: &str, reason: Reason, message: String) {
+        let object = about_ingress(&self.ingress.name);
+        self.findings.push(Diagnostic::warning(object, reason, field(key), message));
+    }
+}
+
+fn field(key: &str) -> String {
+    format!("metadata.annotations[{key}]")
+}
+
+/// Each line trimmed, and the whole.
+fn trim_lines(text: &str) -> String {
+    if text.contains('\n') {
+        let lines: Vec<_> = text.lines().map(str::trim).collect();
+        lines.join("\n").trim().to_owned()
+    } else {
+        text.trim().to_owned()
+    }
+}
+
+/// The name that was probably meant.
+fn hint(name: &str) -> String {
+    let nearest = registry().map(|known| (grammar::distance(name, known.name), known.name)).min();
+    match nearest {
+        Some((distance, known)) if distance <= 2 => format!("; did you mean {known}?"),
+        _ => String::new(),
+    }
+}
+
+// === impl Annotation ===
+
+impl Annotation {
+    /// Whether we do what it says.
+    #[must_use]
+    pub fn is_served(&self) -> bool {
+        matches!(self.serving, Serving::Served(_))
+    }
+
+    /// Whether it guards access, so that its Ingress is closed while we do not serve it.
+    #[must_use]
+    pub fn is_guard(&self) -> bool {
+        matches!(self.serving, Serving::NotYet(Consequence::Closes(_)))
+    }
+
+    const fn new(name: &'static str, value: Value, default: &'static str) -> Self {
+        let serving = Serving::NotYet(Consequence::None);
+        Self { name, alias_of: None, value, default, reach: Reach::Path, risk: Risk::Low, doc: "", serving }
+    }
+
+    const fn alias_of(mut self, name: &'static str) -> Self {
+        self.alias_of = Some(name);
+        self
+    }
+
+    const fn reach(mut self, reach: Reach) -> Self {
+        self.reach = reach;
+        self
+    }
+
+    const fn risk(mut self, risk: Risk) -> Self {
+        self.risk = risk;
+        self
+    }
+
+    const fn doc(mut self, doc: &'static str) -> Self {
+        self.doc = doc;
+        self
+    }
+
+    const fn served(mut self, apply: Apply) -> Self {
+        self.serving = Serving::Served(apply);
+        self
+    }
+
+    const fn closes(mut self, guards: fn(&str) -> bool) -> Self {
+        self.serving = Serving::NotYet(Consequence::Closes(guards));
+        self
+    }
+
+    const fn owns_nothing(mut self) -> Self {
+        self.serving = Serving::NotYet(Consequence::OwnsNothing);
+        self
+    }
+
+    const fn ignored(mut self, why: &'static str) -> Self {
+        self.serving = Serving::Ignored(why);
+        self
+    }
+}
+
+/// Guards unless empty.
+fn non_empty(text: &str) -> bool {
+    !text.is_empty()
+}
+
+/// Guards unless switched off; what is no boolean counts as on.
+fn unless_false(text: &str) -> bool {
+    !text.is_empty() && grammar::boolean(text) != Ok(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_annotation_is_declared_once_and_documented() {
+        let mut names = BTreeSet::new();
+        for annotation in registry() {
+            assert!(names.insert(annotation.name), "{} is declared twice", annotation.name);
+            assert!(annotation.doc.ends_with('.'), "{} has no sentence", annotation.name);
+            if let Some(original) = annotation.alias_of {
+                assert!(registry().any(|other| other.name == original), "{original} is not declared");
+            }
+        }
+        // What ingress-nginx 1.15 parses: 136 names and two aliases.
+        let parsed = names.len() - unread::ANNOTATIONS.len();
+        assert_eq!(parsed, 138);
+    }
+
+    #[test]
+    fn a_misspelt_name_gets_a_hint() {
+        assert_eq!(hint("ssl-redirct"), "; did you mean ssl-redirect?");
+        assert_eq!(hint("something-else"), "");
+    }
+}

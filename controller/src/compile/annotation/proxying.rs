@@ -1,0 +1,140 @@
+//! Timeouts, retries, buffers, limits of the body, the access log.
+
+use super::{
+    super::{
+        grammar::{self, Objection, Value},
+        route::RouteSettings,
+    },
+    Annotation, Risk,
+};
+use rust_nginx_proxy::table::RetryOn;
+
+const NEXT_UPSTREAM: &str = "error timeout";
+
+pub(super) const ANNOTATIONS: &[Annotation] = &[
+    Annotation::new("proxy-connect-timeout", Value::Seconds, "5")
+        .doc("Time to connect to an endpoint, then the next one is tried; 504 in the end.")
+        .served(proxy_connect_timeout),
+    Annotation::new("proxy-read-timeout", Value::Seconds, "60")
+        .doc("Longest pause between two reads from the endpoint, also of a WebSocket; 504 before the response has begun.")
+        .served(proxy_read_timeout),
+    Annotation::new("proxy-send-timeout", Value::Seconds, "60")
+        .doc("Longest pause between two writes to the endpoint; 504.")
+        .served(proxy_send_timeout),
+    Annotation::new("proxy-next-upstream", Value::List("`error`, `timeout`, `non_idempotent`, `off`"), NEXT_UPSTREAM)
+        .risk(Risk::Medium)
+        .doc("What lets another endpoint be tried, as long as no byte of the response was sent.")
+        .served(proxy_next_upstream),
+    Annotation::new("proxy-next-upstream-tries", Value::Integer, "3")
+        .doc("Tries in total; 0 is no limit.")
+        .served(proxy_next_upstream_tries),
+    Annotation::new("proxy-next-upstream-timeout", Value::Seconds, "0")
+        .doc("No new try is started after this time; 0 is no limit.")
+        .served(proxy_next_upstream_timeout),
+    Annotation::new("proxy-body-size", Value::Size, "1m")
+        .risk(Risk::Medium)
+        .doc("Largest accepted request body, 413 above; 0 is no limit.")
+        .served(proxy_body_size),
+    Annotation::new("enable-access-log", Value::Bool, "true")
+        .doc("Whether requests appear in the access log.")
+        .served(enable_access_log),
+    Annotation::new("client-body-buffer-size", Value::Size, "8k").doc("Memory for a request body that is buffered."),
+    Annotation::new("proxy-request-buffering", Value::Words(&["on", "off"]), "on")
+        .doc("Whether the whole request body is read before an endpoint is contacted."),
+    Annotation::new("proxy-buffering", Value::Words(&["on", "off"]), "off")
+        .doc("Whether responses are buffered instead of streamed."),
+    Annotation::new("proxy-buffer-size", Value::Size, "4k").doc("Largest accepted head of a response, 502 above."),
+    Annotation::new("proxy-buffers-number", Value::Integer, "4").doc("Buffers for a response that is buffered."),
+    Annotation::new("proxy-busy-buffers-size", Value::Size, "")
+        .doc("Part of the buffers that may be busy with sending.")
+        .ignored("buffers are not divided that way here"),
+    Annotation::new("proxy-max-temp-file-size", Value::Size, "1024m").doc("Disk space for a response that is buffered."),
+    Annotation::new("proxy-cookie-domain", Value::Text("`off`, or two words: from and to"), "off")
+        .risk(Risk::Medium)
+        .doc("Rewrites the Domain of cookies that the endpoint sets."),
+    Annotation::new("proxy-cookie-path", Value::Text("`off`, or two words: from and to"), "off")
+        .risk(Risk::Medium)
+        .doc("Rewrites the Path of cookies that the endpoint sets."),
+    Annotation::new("proxy-redirect-from", Value::Text("`off`, `default` or a prefix"), "off")
+        .risk(Risk::Medium)
+        .doc("The part of the endpoint's Location that `proxy-redirect-to` replaces."),
+    Annotation::new("proxy-redirect-to", Value::Text("a prefix"), "off")
+        .risk(Risk::Medium)
+        .doc("What replaces `proxy-redirect-from`."),
+];
+
+pub(in crate::compile) fn proxy_connect_timeout(settings: &mut RouteSettings, text: &str) -> Result<(), Objection> {
+    settings.policy.connect_timeout = grammar::time_limit(text)?;
+    Ok(())
+}
+
+pub(in crate::compile) fn proxy_send_timeout(settings: &mut RouteSettings, text: &str) -> Result<(), Objection> {
+    settings.policy.send_timeout = grammar::time_limit(text)?;
+    Ok(())
+}
+
+pub(in crate::compile) fn proxy_read_timeout(settings: &mut RouteSettings, text: &str) -> Result<(), Objection> {
+    settings.policy.read_timeout = grammar::time_limit(text)?;
+    Ok(())
+}
+
+pub(in crate::compile) fn proxy_next_upstream(settings: &mut RouteSettings, text: &str) -> Result<(), Objection> {
+    let mut on = RetryOn { error: false, timeout: false, non_idempotent: false };
+    let mut off = false;
+    let mut unsupported = Vec::new();
+    for word in text.split_ascii_whitespace() {
+        match word {
+            "error" => on.error = true,
+            "timeout" => on.timeout = true,
+            "non_idempotent" => on.non_idempotent = true,
+            "off" => off = true,
+            "invalid_header" | "http_500" | "http_502" | "http_503" | "http_504" | "http_403" | "http_404"
+            | "http_429" => {
+                unsupported.push(word);
+            }
+            _ => {
+                return Err(Objection::Malformed(format!(
+                    "{word:?} is not one of the words of nginx's proxy_next_upstream"
+                )));
+            }
+        }
+    }
+    if off {
+        on = RetryOn { error: false, timeout: false, non_idempotent: false };
+        unsupported.clear();
+    }
+    settings.policy.retry.on = on;
+    if unsupported.is_empty() {
+        return Ok(());
+    }
+    Err(Objection::Partly(format!("{} is not served by this version", unsupported.join(", "))))
+}
+
+pub(in crate::compile) fn proxy_next_upstream_tries(settings: &mut RouteSettings, text: &str) -> Result<(), Objection> {
+    settings.policy.retry.tries = grammar::count(text)?;
+    Ok(())
+}
+
+pub(in crate::compile) fn proxy_next_upstream_timeout(
+    settings: &mut RouteSettings,
+    text: &str,
+) -> Result<(), Objection> {
+    settings.policy.retry.timeout = Some(grammar::seconds(text)?).filter(|limit| !limit.is_zero());
+    Ok(())
+}
+
+pub(in crate::compile) fn proxy_body_size(settings: &mut RouteSettings, text: &str) -> Result<(), Objection> {
+    settings.policy.max_body = Some(grammar::size(text)?).filter(|limit| *limit != 0);
+    Ok(())
+}
+
+fn enable_access_log(settings: &mut RouteSettings, text: &str) -> Result<(), Objection> {
+    settings.policy.access_log = grammar::boolean(text)?;
+    Ok(())
+}
+
+/// ConfigMap only.
+pub(in crate::compile) fn retry_non_idempotent(settings: &mut RouteSettings, text: &str) -> Result<(), Objection> {
+    settings.retry_non_idempotent = grammar::boolean(text)?;
+    Ok(())
+}

@@ -1,0 +1,318 @@
+//! Every key of the main ConfigMap that ingress-nginx knows, declared once: name, grammar, default, what it does, and
+//! the function that applies it.
+//!
+//! A bad value means the key's default, never the last good value: a restart gives the same table. A key that guards
+//! access and is not served closes everything.
+
+mod logging;
+mod safety;
+mod tuning;
+mod unserved;
+
+use super::{
+    Options, ProcessSettings, References,
+    annotation::{self, Risk},
+    grammar::{self, Objection, Value},
+    route::RouteSettings,
+};
+use crate::{
+    diagnostic::{Diagnostic, ObjectKind, ObjectRef, Reason},
+    snapshot::Snapshot,
+};
+use rust_nginx_proxy::table::{Hsts, Policy, Settings};
+use std::{borrow::Cow, collections::HashMap, sync::Arc, sync::LazyLock};
+
+/// One key.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    /// Name.
+    pub name: &'static str,
+    /// Grammar.
+    pub value: Value,
+    /// Value without the key, empty for none.
+    pub default: &'static str,
+    /// What it does.
+    pub doc: &'static str,
+    serving: Serving,
+}
+
+/// What we do about a key.
+#[derive(Clone, Copy, Debug)]
+enum Serving {
+    /// We do what it says, for the whole process.
+    Served(fn(&mut Draft, &str) -> Result<(), Objection>),
+    /// It is the default of the annotation of the same name.
+    Route(annotation::Apply),
+    /// Not yet; everything is served without it.
+    NotYet,
+    /// Not yet; everything is closed, when the value guards anything.
+    Closes(fn(&str) -> bool),
+    /// It can have no effect here; the text says why.
+    Ignored(&'static str),
+}
+
+/// What the ConfigMap comes to.
+#[derive(Debug)]
+pub(super) struct Globals {
+    /// Of the table.
+    pub(super) settings: Arc<Settings>,
+    /// Of the process.
+    pub(super) process: ProcessSettings,
+    /// Defaults of every Ingress.
+    pub(super) routes: RouteSettings,
+    /// `routes.policy`, for sharing.
+    pub(super) policy: Arc<Policy>,
+    /// The highest risk of an annotation that is accepted.
+    pub(super) max_risk: Risk,
+    /// Words that no annotation may hold.
+    pub(super) blocked_words: Vec<Box<str>>,
+    /// A guard of everything cannot be honoured.
+    pub(super) closed: bool,
+}
+
+/// [`Globals`] in the making.
+struct Draft {
+    settings: Settings,
+    process: ProcessSettings,
+    routes: RouteSettings,
+    hsts: HstsDraft,
+    max_risk: Risk,
+    blocked_words: Vec<Box<str>>,
+    closed: bool,
+}
+
+/// The four keys that make one header.
+struct HstsDraft {
+    enabled: bool,
+    max_age: u64,
+    include_subdomains: bool,
+    preload: bool,
+}
+
+const GROUPS: [&[Key]; 4] = [safety::KEYS, tuning::KEYS, logging::KEYS, unserved::KEYS];
+
+static BY_NAME: LazyLock<HashMap<&'static str, &'static Key>> =
+    LazyLock::new(|| registry().map(|key| (key.name, key)).collect());
+
+/// Every key, by group.
+pub fn registry() -> impl Iterator<Item = &'static Key> {
+    GROUPS.iter().copied().flatten()
+}
+
+/// Reads the ConfigMap of `--configmap`; without it, and while it does not exist, defaults.
+pub(super) fn read(
+    snapshot: &Snapshot,
+    options: &Options,
+    references: &mut References,
+    findings: &mut Vec<Diagnostic>,
+) -> Globals {
+    let mut draft = Draft::new();
+    if let Some(name) = &options.config_map {
+        references.config_maps.insert(name.clone());
+        if let Some(config_map) = snapshot.config_maps.get(name) {
+            let object = ObjectRef::namespaced(ObjectKind::ConfigMap, name);
+            for (key, text) in &config_map.data {
+                draft.apply(key, text, &object, findings);
+            }
+        } else {
+            let flag = ObjectRef::named(ObjectKind::Flag, "configmap");
+            let message = format!("ConfigMap {name} does not exist; the defaults hold");
+            findings.push(Diagnostic::info(flag, Reason::RefNotFound, "", message));
+        }
+    }
+    draft.finish()
+}
+
+// === impl Draft ===
+
+impl Draft {
+    fn new() -> Self {
+        Self {
+            settings: Settings::default(),
+            process: ProcessSettings::default(),
+            routes: RouteSettings::default(),
+            hsts: HstsDraft { enabled: true, max_age: 31_536_000, include_subdomains: true, preload: false },
+            max_risk: Risk::High,
+            blocked_words: Vec::new(),
+            closed: false,
+        }
+    }
+
+    fn apply(&mut self, name: &str, text: &str, object: &ObjectRef, findings: &mut Vec<Diagnostic>) {
+        let field = format!("data[{name}]");
+        let mut warn = |reason, message: String| {
+            findings.push(Diagnostic::warning(object.clone(), reason, field.clone(), message));
+        };
+        let Some(key) = BY_NAME.get(name).copied() else {
+            warn(Reason::UnknownKey, format!("nothing reads this key{}", hint(name)));
+            return;
+        };
+        let text = normalize(key.value, text.trim());
+        let outcome = match key.serving {
+            Serving::Served(apply) => apply(self, &text),
+            Serving::Route(apply) => apply(&mut self.routes, &text),
+            Serving::Closes(guards) if guards(&text) => {
+                self.closed = true;
+                let message = "it guards access and is not served by this version: every path answers 503".to_owned();
+                warn(Reason::UnsupportedValue, message);
+                return;
+            }
+            Serving::NotYet | Serving::Closes(_) => {
+                if !text.is_empty() && !key.value.means(&text, key.default) {
+                    warn(Reason::UnsupportedValue, "not served by this version; the default holds".to_owned());
+                }
+                return;
+            }
+            Serving::Ignored(why) => {
+                let message = format!("has no effect: {why}");
+                findings.push(Diagnostic::info(object.clone(), Reason::UnsupportedValue, field, message));
+                return;
+            }
+        };
+        match outcome {
+            Ok(()) => {}
+            Err(Objection::Malformed(message) | Objection::Unsupported(message)) => {
+                let default = if key.default.is_empty() { "nothing" } else { key.default };
+                warn(Reason::UnsupportedValue, format!("{message}; the default holds: {default}"));
+            }
+            Err(Objection::Partly(message)) => warn(Reason::UnsupportedValue, format!("{message}; the rest holds")),
+        }
+    }
+
+    fn finish(mut self) -> Globals {
+        let HstsDraft { enabled, max_age, include_subdomains, preload } = self.hsts;
+        self.settings.hsts = enabled.then(|| Hsts::new(max_age, include_subdomains, preload));
+        let mut defaults = self.routes.clone();
+        defaults.finish();
+        Globals {
+            settings: Arc::new(self.settings),
+            process: self.process,
+            policy: Arc::new(defaults.policy),
+            routes: self.routes,
+            max_risk: self.max_risk,
+            blocked_words: self.blocked_words,
+            closed: self.closed,
+        }
+    }
+}
+
+/// What the ConfigMap reads more liberally than annotations do: an empty boolean is false, and numbers may be written in
+/// Go's other bases.
+fn normalize(value: Value, text: &str) -> Cow<'_, str> {
+    match value {
+        Value::Bool if text.is_empty() => "false".into(),
+        Value::Integer | Value::Seconds => {
+            let radix = |prefixes: [&str; 2], radix| {
+                let digits = prefixes.iter().find_map(|prefix| text.strip_prefix(prefix))?;
+                u64::from_str_radix(digits, radix).ok()
+            };
+            let octal = || u64::from_str_radix(text.strip_prefix('0').filter(|rest| !rest.is_empty())?, 8).ok();
+            let number = radix(["0x", "0X"], 16).or_else(|| radix(["0o", "0O"], 8)).or_else(|| radix(["0b", "0B"], 2));
+            number.or_else(octal).map_or(Cow::Borrowed(text), |number| number.to_string().into())
+        }
+        _ => text.into(),
+    }
+}
+
+/// The name that was probably meant.
+fn hint(name: &str) -> String {
+    let nearest = registry().map(|known| (grammar::distance(name, known.name), known.name)).min();
+    match nearest {
+        Some((distance, known)) if distance <= 2 => format!("; did you mean {known}?"),
+        _ => String::new(),
+    }
+}
+
+// === impl Key ===
+
+impl Key {
+    /// Whether we do what it says.
+    #[must_use]
+    pub fn is_served(&self) -> bool {
+        matches!(self.serving, Serving::Served(_) | Serving::Route(_))
+    }
+
+    /// Whether it guards access, so that everything is closed while we do not serve it.
+    #[must_use]
+    pub fn is_guard(&self) -> bool {
+        matches!(self.serving, Serving::Closes(_))
+    }
+
+    const fn new(name: &'static str, value: Value, default: &'static str, doc: &'static str) -> Self {
+        Self { name, value, default, doc, serving: Serving::NotYet }
+    }
+
+    const fn served(mut self, apply: fn(&mut Draft, &str) -> Result<(), Objection>) -> Self {
+        self.serving = Serving::Served(apply);
+        self
+    }
+
+    const fn route(mut self, apply: annotation::Apply) -> Self {
+        self.serving = Serving::Route(apply);
+        self
+    }
+
+    const fn closes(mut self, guards: fn(&str) -> bool) -> Self {
+        self.serving = Serving::Closes(guards);
+        self
+    }
+
+    const fn ignored(mut self, why: &'static str) -> Self {
+        self.serving = Serving::Ignored(why);
+        self
+    }
+}
+
+/// Guards unless empty.
+fn non_empty(text: &str) -> bool {
+    !text.is_empty()
+}
+
+/// Guards unless switched off; what is no boolean counts as on.
+fn unless_false(text: &str) -> bool {
+    grammar::boolean(text) != Ok(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_key_is_declared_once_and_documented() {
+        let mut names = BTreeSet::new();
+        for key in registry() {
+            assert!(names.insert(key.name), "{} is declared twice", key.name);
+            assert!(key.doc.ends_with('.'), "{} has no sentence", key.name);
+        }
+    }
+
+    /// The declared defaults are what holds without a ConfigMap.
+    #[test]
+    fn applying_every_default_changes_nothing() {
+        let mut draft = Draft::new();
+        let mut findings = Vec::new();
+        let object = ObjectRef::named(ObjectKind::ConfigMap, "test");
+        for key in registry().filter(|key| !key.default.is_empty() && !matches!(key.serving, Serving::Ignored(_))) {
+            draft.apply(key.name, key.default, &object, &mut findings);
+        }
+        assert_eq!(findings, []);
+        let (changed, empty) = (draft.finish(), Draft::new().finish());
+        assert_eq!(changed.settings, empty.settings);
+        assert_eq!(changed.process, empty.process);
+        assert_eq!(changed.routes, empty.routes);
+        assert_eq!(changed.max_risk, empty.max_risk);
+        assert!(!changed.closed);
+    }
+
+    #[test]
+    fn numbers_come_in_gos_bases() {
+        assert_eq!(normalize(Value::Integer, "0x10"), "16");
+        assert_eq!(normalize(Value::Seconds, "010"), "8");
+        assert_eq!(normalize(Value::Integer, "0b11"), "3");
+        assert_eq!(normalize(Value::Integer, "0"), "0");
+        assert_eq!(normalize(Value::Integer, "75"), "75");
+        assert_eq!(normalize(Value::Integer, "09"), "09");
+        assert_eq!(normalize(Value::Bool, ""), "false");
+    }
+}

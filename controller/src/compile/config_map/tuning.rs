@@ -1,0 +1,220 @@
+//! Listening, client connections, timeouts, endpoints.
+
+use super::{
+    super::{
+        annotation::proxying,
+        grammar::{self, Objection, Value},
+    },
+    Draft, Key,
+};
+use rust_nginx_proxy::table::LoadBalancing;
+use std::{net::IpAddr, num::NonZeroUsize};
+
+const ROUTE_DEFAULT: &str = "Default of the annotation.";
+
+pub(super) const KEYS: &[Key] = &[
+    Key::new(
+        "worker-processes",
+        Value::Text("`auto` or a whole number"),
+        "auto",
+        "Number of workers, one thread each; read at start.",
+    )
+    .served(worker_processes),
+    Key::new("worker-shutdown-timeout", Value::Time, "240s", "How long requests may take to finish at shutdown.")
+        .served(worker_shutdown_timeout),
+    Key::new("bind-address", Value::List("IP addresses"), "", "Addresses to listen on, all without it; read at start.")
+        .served(bind_address),
+    Key::new("disable-ipv6", Value::Bool, "false", "Listens on IPv4 only; read at start.").served(disable_ipv6),
+    Key::new("keep-alive", Value::Seconds, "75", "Idle time of a client connection; 0 closes after each request.")
+        .served(keep_alive),
+    Key::new("keep-alive-requests", Value::Integer, "1000", "Requests per client connection.")
+        .served(keep_alive_requests),
+    Key::new("client-header-timeout", Value::Seconds, "60", "Time for a complete request head.")
+        .served(client_header_timeout),
+    Key::new("client-body-timeout", Value::Seconds, "60", "Longest pause between two reads of a request body; 408.")
+        .served(client_body_timeout),
+    Key::new("http2-max-concurrent-streams", Value::Integer, "128", "Requests at the same time per HTTP/2 connection.")
+        .served(http2_max_concurrent_streams),
+    Key::new("generate-request-id", Value::Bool, "true", "Gives requests without X-Request-ID one.")
+        .served(generate_request_id),
+    Key::new("proxy-connect-timeout", Value::Seconds, "5", ROUTE_DEFAULT).route(proxying::proxy_connect_timeout),
+    Key::new("proxy-send-timeout", Value::Seconds, "60", ROUTE_DEFAULT).route(proxying::proxy_send_timeout),
+    Key::new("proxy-read-timeout", Value::Seconds, "60", ROUTE_DEFAULT).route(proxying::proxy_read_timeout),
+    Key::new(
+        "proxy-next-upstream",
+        Value::List("`error`, `timeout`, `non_idempotent`, `off`"),
+        "error timeout",
+        ROUTE_DEFAULT,
+    )
+    .route(proxying::proxy_next_upstream),
+    Key::new("proxy-next-upstream-tries", Value::Integer, "3", ROUTE_DEFAULT)
+        .route(proxying::proxy_next_upstream_tries),
+    Key::new("proxy-next-upstream-timeout", Value::Seconds, "0", ROUTE_DEFAULT)
+        .route(proxying::proxy_next_upstream_timeout),
+    Key::new(
+        "retry-non-idempotent",
+        Value::Bool,
+        "false",
+        "Lets POST, LOCK and PATCH be tried again after they were sent.",
+    )
+    .route(proxying::retry_non_idempotent),
+    Key::new("proxy-body-size", Value::Size, "1m", ROUTE_DEFAULT).route(proxying::proxy_body_size),
+    Key::new(
+        "upstream-keepalive-connections",
+        Value::Integer,
+        "320",
+        "Idle connections per backend and worker; 0 keeps none.",
+    )
+    .served(upstream_keepalive_connections),
+    Key::new("upstream-keepalive-timeout", Value::Seconds, "60", "How long an idle connection to an endpoint is kept.")
+        .served(upstream_keepalive_timeout),
+    Key::new(
+        "upstream-keepalive-time",
+        Value::Time,
+        "1h",
+        "Longest age of a connection to an endpoint that is used again.",
+    )
+    .served(upstream_keepalive_time),
+    Key::new("upstream-keepalive-requests", Value::Integer, "10000", "Requests per connection to an endpoint.")
+        .served(upstream_keepalive_requests),
+    Key::new("load-balance", Value::Words(&["round_robin", "ewma"]), "round_robin", "How an endpoint is picked.")
+        .served(load_balance),
+    // Not served yet.
+    Key::new("use-forwarded-headers", Value::Bool, "false", "Trusts X-Forwarded-* of trusted peers."),
+    Key::new(
+        "enable-real-ip",
+        Value::Bool,
+        "false",
+        "Takes the client's address from X-Forwarded-For of trusted peers.",
+    ),
+    Key::new(
+        "forwarded-for-header",
+        Value::Text("a header name"),
+        "X-Forwarded-For",
+        "The header with the client's address.",
+    ),
+    Key::new(
+        "forwarded-host-header",
+        Value::Text("a header name"),
+        "X-Forwarded-Host",
+        "The header with the client's host.",
+    ),
+    Key::new("compute-full-forwarded-for", Value::Bool, "false", "Appends to X-Forwarded-For instead of replacing it."),
+    Key::new("proxy-real-ip-cidr", Value::List("CIDRs"), "0.0.0.0/0", "The trusted peers."),
+    Key::new("use-proxy-protocol", Value::Bool, "false", "Expects the PROXY protocol on the HTTP and HTTPS ports."),
+    Key::new("proxy-protocol-header-timeout", Value::Time, "5s", "Time for the PROXY header."),
+    Key::new("client-body-buffer-size", Value::Size, "8k", ROUTE_DEFAULT),
+    Key::new("client-header-buffer-size", Value::Size, "1k", "First buffer for a request head."),
+    Key::new("large-client-header-buffers", Value::Text("a number and a size"), "4 8k", "Limits of request heads."),
+    Key::new("proxy-request-buffering", Value::Words(&["on", "off"]), "on", ROUTE_DEFAULT),
+    Key::new("proxy-buffering", Value::Words(&["on", "off"]), "off", ROUTE_DEFAULT),
+    Key::new("proxy-buffer-size", Value::Size, "4k", ROUTE_DEFAULT),
+    Key::new("proxy-buffers-number", Value::Integer, "4", ROUTE_DEFAULT),
+    Key::new("proxy-max-temp-file-size", Value::Size, "1024m", ROUTE_DEFAULT),
+    Key::new("proxy-http-version", Value::Words(&["1.0", "1.1"]), "1.1", ROUTE_DEFAULT),
+    Key::new("proxy-cookie-domain", Value::Text("`off`, or two words"), "off", ROUTE_DEFAULT),
+    Key::new("proxy-cookie-path", Value::Text("`off`, or two words"), "off", ROUTE_DEFAULT),
+    Key::new("proxy-redirect-from", Value::Text("`off`, `default` or a prefix"), "off", ROUTE_DEFAULT),
+    Key::new("proxy-redirect-to", Value::Text("a prefix"), "off", ROUTE_DEFAULT),
+    Key::new("service-upstream", Value::Bool, "false", ROUTE_DEFAULT),
+    Key::new("grpc-buffer-size-kb", Value::Integer, "0", "Buffer of gRPC responses."),
+    Key::new("proxy-stream-timeout", Value::Time, "600s", "Idle time of TCP and UDP sessions."),
+    Key::new("proxy-stream-next-upstream", Value::Bool, "true", "Whether another endpoint is tried."),
+    Key::new("proxy-stream-next-upstream-timeout", Value::Time, "600s", "No new try is started after this time."),
+    Key::new("proxy-stream-next-upstream-tries", Value::Integer, "3", "Tries in total."),
+    Key::new("proxy-stream-responses", Value::Integer, "1", "Datagrams that answer one of the client."),
+];
+
+fn worker_processes(draft: &mut Draft, text: &str) -> Result<(), Objection> {
+    draft.process.workers = match text {
+        "auto" => None,
+        _ => {
+            let number = text.parse::<NonZeroUsize>();
+            Some(number.map_err(|_| Value::Text("auto or a whole number from 1").rejects(text))?)
+        }
+    };
+    Ok(())
+}
+
+fn worker_shutdown_timeout(draft: &mut Draft, text: &str) -> Result<(), Objection> {
+    draft.process.shutdown_timeout = grammar::time(text)?;
+    Ok(())
+}
+
+fn bind_address(draft: &mut Draft, text: &str) -> Result<(), Objection> {
+    let mut bad = Vec::new();
+    draft.process.bind_addresses.clear();
+    for item in grammar::list(text) {
+        match item.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
+            Ok(address) => draft.process.bind_addresses.push(address),
+            Err(_) => bad.push(item),
+        }
+    }
+    if bad.is_empty() { Ok(()) } else { Err(Objection::Partly(format!("{} is not an IP address", bad.join(", ")))) }
+}
+
+fn disable_ipv6(draft: &mut Draft, text: &str) -> Result<(), Objection> {
+    draft.process.disable_ipv6 = grammar::boolean(text)?;
+    Ok(())
+}
+
+fn keep_alive(draft: &mut Draft, text: &str) -> Result<(), Objection> {
+    draft.settings.keep_alive = grammar::seconds(text)?;
+    Ok(())
+}
+
+fn keep_alive_requests(draft: &mut Draft, text: &str) -> Result<(), Objection> {
+    draft.settings.keep_alive_requests = grammar::positive(text)?.get();
+    Ok(())
+}
+
+fn client_header_timeout(draft: &mut Draft, text: &str) -> Result<(), Objection> {
+    draft.settings.client_header_timeout = grammar::time_limit(text)?;
+    Ok(())
+}
+
+fn client_body_timeout(draft: &mut Draft, text: &str) -> Result<(), Objection> {
+    draft.settings.client_body_timeout = grammar::time_limit(text)?;
+    Ok(())
+}
+
+fn http2_max_concurrent_streams(draft: &mut Draft, text: &str) -> Result<(), Objection> {
+    draft.settings.http2_max_concurrent_streams = grammar::positive(text)?.get();
+    Ok(())
+}
+
+fn generate_request_id(draft: &mut Draft, text: &str) -> Result<(), Objection> {
+    draft.settings.generate_request_id = grammar::boolean(text)?;
+    Ok(())
+}
+
+fn upstream_keepalive_connections(draft: &mut Draft, text: &str) -> Result<(), Objection> {
+    draft.settings.upstream_keep_alive.connections = grammar::count(text)?;
+    Ok(())
+}
+
+fn upstream_keepalive_timeout(draft: &mut Draft, text: &str) -> Result<(), Objection> {
+    draft.settings.upstream_keep_alive.timeout = grammar::seconds(text)?;
+    Ok(())
+}
+
+fn upstream_keepalive_time(draft: &mut Draft, text: &str) -> Result<(), Objection> {
+    draft.settings.upstream_keep_alive.max_age = grammar::time(text)?;
+    Ok(())
+}
+
+fn upstream_keepalive_requests(draft: &mut Draft, text: &str) -> Result<(), Objection> {
+    draft.settings.upstream_keep_alive.requests = grammar::positive(text)?.get();
+    Ok(())
+}
+
+fn load_balance(draft: &mut Draft, text: &str) -> Result<(), Objection> {
+    match text {
+        "round_robin" => {
+            draft.settings.load_balancing = LoadBalancing::RoundRobin;
+            Ok(())
+        }
+        "ewma" => Err(Objection::Unsupported("\"ewma\" is not served by this version".to_owned())),
+        _ => Err(Value::Words(&["round_robin", "ewma"]).rejects(text)),
+    }
+}

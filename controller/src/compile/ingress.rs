@@ -1,0 +1,132 @@
+//! One Ingress by itself: hosts and paths in typed form, annotations over the ConfigMap's defaults, and what is wrong
+//! with it that needs no other object to see.
+//!
+//! The result depends on the Ingress, the ConfigMap and the options alone.
+
+use super::{Options, about_ingress, annotation, config_map::Globals, route::RouteSettings};
+use crate::{
+    diagnostic::{Diagnostic, Reason},
+    snapshot::{Ingress, IngressPath, PathType},
+};
+use rust_nginx_proxy::table::{HostMatch, PathMatch, Policy, normalize_path};
+use std::sync::Arc;
+
+/// An Ingress in typed form.
+#[derive(Debug)]
+pub(super) struct Translated {
+    /// The object.
+    pub(super) ingress: Arc<Ingress>,
+    /// What applies to its routes.
+    pub(super) settings: RouteSettings,
+    /// `settings.policy`, shared with everything that has the same.
+    pub(super) policy: Arc<Policy>,
+    /// A guard that reaches the whole host cannot be honoured: its hosts are closed, not only its paths.
+    pub(super) closes_hosts: bool,
+    /// Its usable rules.
+    pub(super) rules: Vec<Rule>,
+    /// A canary owns nothing: it would fight with its main Ingress for the same paths.
+    pub(super) is_canary: bool,
+    /// What is wrong with it.
+    pub(super) findings: Vec<Diagnostic>,
+}
+
+/// One entry of `spec.rules`.
+#[derive(Debug)]
+pub(super) struct Rule {
+    /// Position in `spec.rules`.
+    pub(super) index: usize,
+    /// Its host.
+    pub(super) host: HostMatch,
+    /// Its usable paths; none when the rule has no `http`.
+    pub(super) paths: Vec<DeclaredPath>,
+}
+
+/// One entry of `http.paths`.
+#[derive(Debug)]
+pub(super) struct DeclaredPath {
+    /// Position in `http.paths`.
+    pub(super) index: usize,
+    /// The predicate.
+    pub(super) path: PathMatch,
+}
+
+pub(super) fn translate(ingress: &Arc<Ingress>, globals: &Globals, options: &Options) -> Translated {
+    let mut findings = Vec::new();
+    let annotated = annotation::read(ingress, globals, options, &mut findings);
+    let rules = if annotated.is_canary { Vec::new() } else { rules(ingress, &mut findings) };
+    let policy = if annotated.settings.policy == *globals.policy {
+        globals.policy.clone()
+    } else {
+        Arc::new(annotated.settings.policy.clone())
+    };
+    Translated {
+        ingress: ingress.clone(),
+        settings: annotated.settings,
+        policy,
+        closes_hosts: annotated.closes_hosts,
+        rules,
+        is_canary: annotated.is_canary,
+        findings,
+    }
+}
+
+fn rules(ingress: &Ingress, findings: &mut Vec<Diagnostic>) -> Vec<Rule> {
+    let mut rules = Vec::with_capacity(ingress.rules.len());
+    for (index, rule) in ingress.rules.iter().enumerate() {
+        let host = match host(&rule.host) {
+            Ok(host) => host,
+            Err(message) => {
+                let field = format!("spec.rules[{index}].host");
+                let message = format!("{message}; the rule is ignored");
+                findings.push(Diagnostic::warning(about_ingress(&ingress.name), Reason::InvalidHost, field, message));
+                continue;
+            }
+        };
+        let mut paths = Vec::new();
+        for (number, entry) in rule.paths.iter().flatten().enumerate() {
+            let mut warn = |message| {
+                let field = format!("spec.rules[{index}].http.paths[{number}].path");
+                findings.push(Diagnostic::warning(about_ingress(&ingress.name), Reason::InvalidPath, field, message));
+            };
+            match path(entry) {
+                Ok((path, remark)) => {
+                    paths.push(DeclaredPath { index: number, path });
+                    if let Some(remark) = remark {
+                        warn(remark);
+                    }
+                }
+                Err(message) => warn(format!("{message}; the path is ignored")),
+            }
+        }
+        rules.push(Rule { index, host, paths });
+    }
+    rules
+}
+
+fn host(text: &str) -> Result<HostMatch, String> {
+    // A port would parse as part of the name and never match, because a request's port is cut off first.
+    if text.contains(':') && !text.starts_with('[') {
+        return Err(format!("{text:?} is not a host name: a rule's host has no port"));
+    }
+    HostMatch::parse(text).map_err(|error| error.to_string())
+}
+
+/// The predicate, and a remark when it is not what is written.
+fn path(entry: &IngressPath) -> Result<(PathMatch, Option<String>), String> {
+    let written = if entry.path.is_empty() { "/" } else { &*entry.path };
+    if !written.starts_with('/') {
+        return Err(format!("{written:?} does not start with \"/\""));
+    }
+    let normal = normalize_path(written).map_err(|error| format!("{written:?} cannot be matched: {error}"))?;
+    if normal.contains(char::REPLACEMENT_CHARACTER) && !written.contains(char::REPLACEMENT_CHARACTER) {
+        return Err(format!("{written:?} cannot be matched: it is not UTF-8 when decoded"));
+    }
+    let remark = (normal != written)
+        .then(|| format!("{written:?} is served as {normal:?}: paths are compared decoded and in normal form"));
+    let path = normal.into();
+    let path = match entry.path_type {
+        PathType::Exact => PathMatch::Exact(path),
+        PathType::Prefix | PathType::ImplementationSpecific => PathMatch::Prefix(path),
+    };
+    Ok((path, remark))
+}

@@ -1,0 +1,102 @@
+//! What applies to the routes of one Ingress: the ConfigMap's defaults with the annotations over them.
+//!
+//! Must not know where a setting came from.
+
+use http::StatusCode;
+use rust_nginx_proxy::{
+    filter::{Filter, HttpsRedirect, Refuse},
+    table::{PathMatch, Policy},
+};
+use std::sync::Arc;
+
+/// Settings with the reach of a route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct RouteSettings {
+    /// Redirect to HTTPS where the host has TLS.
+    pub(super) ssl_redirect: bool,
+    /// Redirect to HTTPS everywhere.
+    pub(super) force_ssl_redirect: bool,
+    /// See [`HttpsRedirect::preserve_trailing_slash`].
+    pub(super) preserve_trailing_slash: bool,
+    /// Redirects name the HTTPS port.
+    pub(super) use_port_in_redirects: bool,
+    /// See [`HttpsRedirect::code`].
+    pub(super) redirect_code: StatusCode,
+    /// Declared paths that start with one of these are never redirected.
+    pub(super) no_tls_redirect: Arc<[Box<str>]>,
+    /// Retry methods that are not idempotent, whatever `proxy-next-upstream` says.
+    pub(super) retry_non_idempotent: bool,
+    /// Timeouts, retry, limits.
+    pub(super) policy: Policy,
+    /// Closed: a guard that cannot be honoured.
+    pub(super) refuse: Option<StatusCode>,
+}
+
+/// What the place of a route decides about its filters.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Context {
+    /// The whole host or the whole table is closed.
+    pub(super) refuse: Option<StatusCode>,
+    /// What the host allows of redirects to HTTPS.
+    pub(super) redirect: Redirect,
+    /// `--https-port`.
+    pub(super) https_port: u16,
+}
+
+/// What a host allows of redirects to HTTPS.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Redirect {
+    /// None, whatever the settings say.
+    Never,
+    /// The host has no TLS section: only `force-ssl-redirect`.
+    IfForced,
+    /// The host has a TLS section, even one with a broken Secret.
+    HostHasTls,
+}
+
+// === impl RouteSettings ===
+
+impl RouteSettings {
+    /// Brings together what several settings decide. Called once, after the last of them.
+    pub(super) fn finish(&mut self) {
+        self.policy.retry.on.non_idempotent |= self.retry_non_idempotent;
+    }
+
+    /// The filters of a route in the order of execution. A closed route needs no other: nothing gets past it.
+    pub(super) fn filters(&self, path: &PathMatch, context: Context) -> Box<[Filter]> {
+        if let Some(status) = context.refuse.or(self.refuse) {
+            return Box::new([Filter::Refuse(Refuse { status })]);
+        }
+        let redirects = match context.redirect {
+            Redirect::Never => false,
+            Redirect::IfForced => self.force_ssl_redirect,
+            Redirect::HostHasTls => self.force_ssl_redirect || self.ssl_redirect,
+        };
+        // As in ingress-nginx, the exemption compares with the declared path, not with the path of the request.
+        if !redirects || self.no_tls_redirect.iter().any(|prefix| path.as_str().starts_with(&**prefix)) {
+            return Box::default();
+        }
+        Box::new([Filter::HttpsRedirect(HttpsRedirect {
+            code: self.redirect_code,
+            preserve_trailing_slash: self.preserve_trailing_slash,
+            port: self.use_port_in_redirects.then_some(context.https_port),
+        })])
+    }
+}
+
+impl Default for RouteSettings {
+    /// With an empty ConfigMap and no annotation.
+    fn default() -> Self {
+        Self {
+            ssl_redirect: true,
+            force_ssl_redirect: false,
+            preserve_trailing_slash: false,
+            use_port_in_redirects: false,
+            redirect_code: StatusCode::PERMANENT_REDIRECT,
+            no_tls_redirect: Arc::new(["/.well-known/acme-challenge".into()]),
+            retry_non_idempotent: false,
+            policy: Policy::default(),
+            refuse: None,
+        }
+    }
+}
