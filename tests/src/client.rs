@@ -256,6 +256,16 @@ impl Connection {
         }
     }
 
+    /// Reads one interim answer and returns its status.
+    ///
+    /// # Errors
+    /// When the connection ends before, or the answer is a final one.
+    pub async fn interim(&mut self) -> Result<u16> {
+        let answer = wait::at_most(LIMIT, "waiting for an interim answer", self.any_head()).await??;
+        ensure!(answer.status < 200, "a final answer came: {}", answer.summary());
+        Ok(answer.status)
+    }
+
     /// The next part of the body, as it comes; nothing when it is complete.
     ///
     /// # Errors

@@ -46,6 +46,8 @@ pub enum Behaviour {
     Slow(Duration),
     /// Answers with these bytes.
     Raw(Vec<u8>),
+    /// Answers with these bytes before it has read the body, and closes the connection.
+    Early(Vec<u8>),
 }
 
 /// What a pod saw of a request: the body of its answer.
@@ -122,6 +124,14 @@ impl Pod {
     /// # Errors
     /// When the address cannot be bound.
     pub async fn start_at(name: &str, address: IpAddr) -> Result<Self> {
+        Self::start_on(name, (address, PORT).into()).await
+    }
+
+    /// The same on a given address and port.
+    ///
+    /// # Errors
+    /// When the address cannot be bound.
+    pub async fn start_on(name: &str, address: SocketAddr) -> Result<Self> {
         let shared = Arc::new(Shared {
             name: name.to_owned(),
             behaviour: watch::Sender::new(Behaviour::Serve),
@@ -132,7 +142,7 @@ impl Pod {
             connections: watch::Sender::default(),
             broken: watch::Sender::default(),
         });
-        let pod = Self { name: name.to_owned(), address: (address, PORT).into(), shared, server: Mutex::default() };
+        let pod = Self { name: name.to_owned(), address, shared, server: Mutex::default() };
         pod.appear().await?;
         Ok(pod)
     }

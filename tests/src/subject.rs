@@ -58,6 +58,13 @@ impl Launch {
         self
     }
 
+    /// One more port, of kind `http` or `https`.
+    #[must_use]
+    pub fn listen(self, kind: &str, port: u16) -> Self {
+        let address = SocketAddr::from((self.address, port));
+        self.arg(format!("--{kind}-addr={address}"))
+    }
+
     /// All arguments from another place, in place of `serve`.
     #[must_use]
     pub fn command(mut self, arguments: Vec<String>) -> Self {

@@ -11,8 +11,32 @@ use rust_nginx_tests::control_plane::ControlPlane;
 use rust_nginx_tests::{namespace, runner, scratch};
 use tokio::signal::unix::{SignalKind, signal};
 
+/// Traffic while everything changes: not one request may notice.
+mod churn;
+/// A real API server as the source.
+mod cluster;
+/// SIGTERM: nobody is cut off, and the process ends.
+mod drain;
+/// Every example of the repository does what its own head says.
+mod examples;
+/// Pods that fail: who notices, who does not, and with which status.
+mod failures;
+/// A directory of manifests: read, re-read, and survived when it is broken.
+mod file_source;
 /// The harness itself: clients and pods talk to each other without a subject.
 mod harness;
+/// What pods and clients see of a request beside its body.
+mod headers;
+/// Several replicas: all serve, one writes.
+mod leadership;
+/// The API server is away: at the start, in between, or back with its history gone.
+mod outages;
+/// HTTP/2, WebSocket and other upgrades, and bodies that stream both ways.
+mod protocols;
+/// Which Ingress, rule and path a request takes.
+mod routing;
+/// TLS: which certificate is shown, which protocol is spoken, who is redirected.
+mod secure;
 
 fn main() -> Result<ExitCode> {
     // Listing must work where nothing can run.
@@ -26,7 +50,24 @@ fn main() -> Result<ExitCode> {
         .map_err(|_| anyhow::anyhow!("a provider of cryptography is installed already"))?;
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.spawn(interrupted());
-    let tests = [harness::tests()].into_iter().flatten().collect();
+    let tests = [
+        churn::tests(),
+        cluster::tests(),
+        drain::tests(),
+        examples::tests(),
+        failures::tests(),
+        file_source::tests(),
+        harness::tests(),
+        headers::tests(),
+        leadership::tests(),
+        outages::tests(),
+        protocols::tests(),
+        routing::tests(),
+        secure::tests(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
     // A failure to start is reported by each test that needs it.
     let handle = runtime.handle().clone();
     let prepare = || drop(thread::spawn(move || handle.block_on(ControlPlane::shared()).is_ok()));

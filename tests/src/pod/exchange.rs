@@ -57,13 +57,23 @@ impl Exchange {
             let mut behaviour = self.shared.behaviour.subscribe();
             let released = behaviour.wait_for(|behaviour| *behaviour != Behaviour::HoldBody).await;
             released.context("the pod is gone")?;
+            let early = match &*behaviour.borrow() {
+                Behaviour::Early(bytes) => Some(bytes.clone()),
+                _ => None,
+            };
+            if let Some(bytes) = early {
+                // Writing fails when the other side has gone, which is its right.
+                let _ = self.write(&bytes).await;
+                break;
+            }
             self.body(&mut echo, framing).await?;
             self.shared.seen.send_modify(|seen| seen.push(echo.clone()));
             let now =
                 behaviour.wait_for(|behaviour| *behaviour != Behaviour::Hold).await.context("the pod is gone")?.clone();
-            // Writing fails when the other side has gone, which is its right.
             let then = match now {
-                Behaviour::Serve | Behaviour::Hold | Behaviour::HoldBody => answer(self, &echo).await,
+                Behaviour::Serve | Behaviour::Hold | Behaviour::HoldBody | Behaviour::Early(_) => {
+                    answer(self, &echo).await
+                }
                 Behaviour::Reset | Behaviour::ResetAfterRequest => return Ok(()),
                 Behaviour::Close => Ok(Then::End),
                 Behaviour::Slow(time) => {
