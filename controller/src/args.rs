@@ -10,8 +10,8 @@ mod values;
 
 pub use self::{
     config::{
-        Admin, ClusterAccess, CompileArguments, Demo, Election, Identity, Listen, Log, LogFormat, Publish, Scope, Serve, Shutdown,
-        Source, Status,
+        Admin, ClusterAccess, CompileArguments, Demo, Election, Identity, Listen, Log, LogFormat, Publish, Scope,
+        Serve, Shutdown, Source, Status,
     },
     values::BindAddress,
 };
@@ -91,13 +91,8 @@ struct Line {
 
 impl Line {
     fn read(arguments: impl IntoIterator<Item = OsString>) -> Self {
-        let mut line = Self {
-            command: None,
-            bad_command: false,
-            help: None,
-            version: false,
-            values: Values::new(Vec::new()),
-        };
+        let mut line =
+            Self { command: None, bad_command: false, help: None, version: false, values: Values::new(Vec::new()) };
         let mut parser = lexopt::Parser::from_args(arguments);
         let mut flags = Vec::new();
         // What follows an unknown flag may be its value: one mistake is enough.
@@ -172,7 +167,8 @@ impl Line {
 
     fn require_command(&mut self) {
         if !self.bad_command {
-            let hint = if self.values.given().next().is_some() { "; to serve a cluster, `rust-nginx serve …`" } else { "" };
+            let hint =
+                if self.values.given().next().is_some() { "; to serve a cluster, `rust-nginx serve …`" } else { "" };
             self.values.error(format!("no command: expected {}{hint}", help::command_names()));
         }
     }

@@ -7,7 +7,16 @@
 //!                                                    proxy::Handle::install   status, Events (leader only)
 //! ```
 
+pub mod admin;
 pub mod args;
+pub mod cli;
 pub mod compile;
+mod demo;
 pub mod diagnostic;
+pub mod lease;
+pub mod metrics;
+pub mod reconcile;
 pub mod snapshot;
+pub mod source;
+pub mod status;
+pub mod telemetry;

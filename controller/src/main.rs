@@ -1,2 +1,37 @@
 //! The rust-nginx binary.
-fn main() {}
+
+use rust_nginx::{
+    args::{self, Invocation, ProcessEnvironment},
+    cli, telemetry,
+};
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Exit code for wrong arguments, as shells have it.
+const USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    rustls::crypto::aws_lc_rs::default_provider()
+        .install_default()
+        .expect("nothing else has installed a provider before main");
+    let result = match args::parse(std::env::args_os().skip(1), &ProcessEnvironment) {
+        Ok(Invocation::Print(text)) => {
+            io::stdout().write_all(text.as_bytes()).map(|()| ExitCode::SUCCESS).map_err(Into::into)
+        }
+        Ok(Invocation::Serve(config)) => telemetry::init(config.log).and_then(|()| cli::serve::run(&config)),
+        Ok(Invocation::Demo(config)) => telemetry::init(config.log).and_then(|()| cli::demo::run(&config)),
+        Err(mistakes) => {
+            eprintln!("{mistakes}");
+            return ExitCode::from(USAGE);
+        }
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("rust-nginx: {error:#}");
+        ExitCode::FAILURE
+    })
+}

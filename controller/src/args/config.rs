@@ -306,7 +306,9 @@ impl Identity {
     fn new(environment: &dyn Environment) -> Self {
         let variable = |name| environment.get(name).filter(|value| !value.is_empty());
         Self {
-            pod_name: variable("POD_NAME").or_else(|| environment.host_name()).unwrap_or_else(|| "rust-nginx".to_owned()),
+            pod_name: variable("POD_NAME")
+                .or_else(|| environment.host_name())
+                .unwrap_or_else(|| "rust-nginx".to_owned()),
             pod_namespace: variable("POD_NAMESPACE").unwrap_or_else(|| "default".to_owned()),
         }
     }
@@ -336,7 +338,7 @@ impl Listen {
         let ipv6_for_ports = ipv6 && !process.disable_ipv6;
         let resolve = |given: &[BindAddress], port: u16| -> Vec<SocketAddr> {
             if !given.is_empty() {
-                return given.iter().map(|address| address.resolve(ipv6)).collect();
+                return given.iter().flat_map(|address| address.resolve(ipv6)).collect();
             }
             let configured: Vec<_> = process
                 .bind_addresses
@@ -344,7 +346,7 @@ impl Listen {
                 .filter(|address| address.is_ipv4() || ipv6_for_ports)
                 .map(|address| SocketAddr::new(*address, port))
                 .collect();
-            if configured.is_empty() { vec![BindAddress::Every(port).resolve(ipv6_for_ports)] } else { configured }
+            if configured.is_empty() { BindAddress::Every(port).resolve(ipv6_for_ports) } else { configured }
         };
         (resolve(&self.http, self.http_port), resolve(&self.https, self.https_port))
     }
@@ -362,15 +364,15 @@ impl Listen {
 // === impl BindAddress ===
 
 impl BindAddress {
-    /// The address to bind. Every address is `[::]`, which takes IPv4 as well, or `0.0.0.0` on a machine without IPv6.
+    /// The sockets that it takes: each family has its own.
     #[must_use]
-    pub fn resolve(self, ipv6: bool) -> SocketAddr {
+    pub fn resolve(self, ipv6: bool) -> Vec<SocketAddr> {
         match self {
-            Self::One(address) => address,
+            Self::One(address) => vec![address],
             Self::Every(port) => {
-                let every: IpAddr =
-                    if ipv6 { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
-                SocketAddr::new(every, port)
+                let ipv4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+                let ipv6 = ipv6.then(|| SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)));
+                std::iter::once(ipv4).chain(ipv6).collect()
             }
         }
     }
@@ -387,7 +389,9 @@ impl Admin {
             addresses.push(host.map_or(BindAddress::Every(port), |host| BindAddress::One(SocketAddr::new(host, port))));
         }
         let health_path = values
-            .parse("health-check-path", "a path that begins with /", |text| text.starts_with('/').then(|| text.to_owned()))
+            .parse("health-check-path", "a path that begins with /", |text| {
+                text.starts_with('/').then(|| text.to_owned())
+            })
             .unwrap_or_else(|| "/healthz".to_owned());
         Self { addresses, health_path }
     }

@@ -27,7 +27,9 @@ pub(crate) fn render(command: Option<Command>) -> String {
             for command in Command::ALL {
                 let _ = writeln!(text, "  {:8} {}", command.name(), command.help());
             }
-            text.push_str("\n`rust-nginx <command> --help` lists the flags; `rust-nginx --version` prints the version.\n");
+            text.push_str(
+                "\n`rust-nginx <command> --help` lists the flags; `rust-nginx --version` prints the version.\n",
+            );
         }
     }
     text

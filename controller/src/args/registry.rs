@@ -69,7 +69,10 @@ pub(crate) static FLAGS: &[Flag] = &[
     flag("disable-catch-all", Switch, "false", "Ignore spec.defaultBackend of Ingresses"),
     flag("disable-svc-external-name", Switch, "false", "Refuse Services of type ExternalName"),
     // Where we listen.
-    of(BOTH, flag("http-addr", List("ADDR:PORT"), "", "Serve HTTP here; `:PORT` means every address; port 0 a free one")),
+    of(
+        BOTH,
+        flag("http-addr", List("ADDR:PORT"), "", "Serve HTTP here; `:PORT` means every address; port 0 a free one"),
+    ),
     of(BOTH, flag("https-addr", List("ADDR:PORT"), "", "Serve HTTPS here")),
     of(BOTH, flag("admin-addr", List("ADDR:PORT"), "", "Serve health, metrics and debug pages here")),
     flag("http-port", Value("PORT"), "80", "Serve HTTP on this port of the addresses of ConfigMap bind-address"),

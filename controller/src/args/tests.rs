@@ -1,6 +1,6 @@
 use super::{
-    Admin, BindAddress, Environment, Identity, Invocation, LogFormat, Publish, Scope, Serve, Source, flag::Effect, parse,
-    registry::FLAGS,
+    Admin, BindAddress, Environment, Identity, Invocation, LogFormat, Publish, Scope, Serve, Source, flag::Effect,
+    parse, registry::FLAGS,
 };
 use crate::{compile::ProcessSettings, snapshot::ObjectName};
 use std::{
@@ -190,7 +190,8 @@ fn variables_of_service_links_are_not_flags() {
 
 #[test]
 fn flags_without_effect_are_warned_about() {
-    let config = serve("--manifests=d --enable-ssl-passthrough --sync-rate-limit 5 --logtostderr --status-update-interval=1");
+    let config =
+        serve("--manifests=d --enable-ssl-passthrough --sync-rate-limit 5 --logtostderr --status-update-interval=1");
     assert_eq!(
         config.warnings,
         [
@@ -218,18 +219,18 @@ fn addresses_win_over_ports_and_ports_over_the_config_map() {
         serve(&format!("--manifests=d {line}")).listen.resolve(process, ipv6).0
     };
     let nothing = process(&[], false);
-    assert_eq!(http("", &nothing, true), [address("[::]:80")]);
+    assert_eq!(http("", &nothing, true), [address("0.0.0.0:80"), address("[::]:80")]);
     assert_eq!(http("", &nothing, false), [address("0.0.0.0:80")]);
     assert_eq!(http("", &process(&[], true), true), [address("0.0.0.0:80")]);
-    assert_eq!(http("--http-port=81", &process(&["10.0.0.1", "::1"], false), true), [
-        address("10.0.0.1:81"),
-        address("[::1]:81")
-    ]);
+    assert_eq!(
+        http("--http-port=81", &process(&["10.0.0.1", "::1"], false), true),
+        [address("10.0.0.1:81"), address("[::1]:81")]
+    );
     assert_eq!(http("", &process(&["10.0.0.1", "::1"], true), true), [address("10.0.0.1:80")]);
-    assert_eq!(http("--http-addr=127.0.0.1:0 --http-addr=:82 --http-port=81", &process(&["10.0.0.1"], true), true), [
-        address("127.0.0.1:0"),
-        address("[::]:82")
-    ]);
+    assert_eq!(
+        http("--http-addr=127.0.0.1:0 --http-addr=:82 --http-port=81", &process(&["10.0.0.1"], true), true),
+        [address("127.0.0.1:0"), address("0.0.0.0:82"), address("[::]:82")]
+    );
     let config = serve("--manifests=d --https-addr=127.0.0.1:8443 --https-port=444");
     assert_eq!(config.listen.resolve(&nothing, true).1, [address("127.0.0.1:8443")]);
     assert_eq!(config.compile.https_port, 8443);

@@ -142,11 +142,18 @@ impl Values {
     /// One of several words.
     pub(crate) fn word<T: Copy>(&mut self, name: &'static str, words: &[(&str, T)]) -> Option<T> {
         let names: Vec<_> = words.iter().map(|(word, _)| *word).collect();
-        self.parse(name, &names.join(" or "), |text| words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value))
+        self.parse(name, &names.join(" or "), |text| {
+            words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value)
+        })
     }
 
     /// The last value given, else the default; empty text counts as not given.
-    pub(crate) fn parse<T>(&mut self, name: &'static str, accepted: &str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
+    pub(crate) fn parse<T>(
+        &mut self,
+        name: &'static str,
+        accepted: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Option<T> {
         if let Some(last) = self.given.get(name).and_then(|values| values.last()) {
             if last.value.is_empty() {
                 return None;

@@ -1,0 +1,4 @@
+//! The commands of the binary. Thin: each wires parts together.
+
+pub mod demo;
+pub mod serve;

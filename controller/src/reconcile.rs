@@ -1,0 +1,223 @@
+//! Snapshot → compile → install → tell the others. The only loop with effects.
+//!
+//! The first event is handled at once; while events keep coming there is one pass per [`COALESCE`]. Compiling happens
+//! off the threads of the runtime, so that watches, leases and health checks go on meanwhile. Nothing is installed
+//! before the objects that the first table refers to have been looked for.
+//!
+//! Must not know: the API server, sockets.
+
+mod report;
+
+use self::report::Report;
+use crate::{
+    compile::{Compiled, References},
+    metrics::ReconcileMetrics,
+    snapshot::{ObjectName, Snapshot},
+};
+use rust_nginx_proxy::Handle;
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use tokio::{
+    sync::watch,
+    task,
+    time::{Instant, sleep_until, timeout_at},
+};
+use tracing::{debug, error, info};
+
+/// Shortest time between two passes. A rollout of one Deployment is dozens of events; 10 ms gather most of them and
+/// stay far below what anybody can notice.
+const COALESCE: Duration = Duration::from_millis(10);
+
+/// How long a pass waits for objects that it is the first to refer to. Long enough for a watch to answer, short enough
+/// not to hold up the rest when one does not.
+const SETTLE: Duration = Duration::from_millis(250);
+
+/// Where snapshots come from.
+#[derive(Clone, Debug)]
+pub struct Feed {
+    /// The latest snapshot; `None` before the source has synced.
+    pub snapshots: watch::Receiver<Option<Snapshot>>,
+    /// Which references the source has looked for.
+    pub coverage: watch::Receiver<Coverage>,
+}
+
+/// The objects that a source has looked for, so that their absence from a snapshot means something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Coverage {
+    /// Whatever anybody refers to.
+    Everything,
+    /// These. The snapshot with the outcome is always published first.
+    Only(Arc<References>),
+}
+
+/// What a pass leaves behind.
+#[derive(Debug)]
+pub struct Pass {
+    /// What went in.
+    pub snapshot: Snapshot,
+    /// What came out.
+    pub compiled: Compiled,
+}
+
+/// Where the results go.
+#[derive(Debug)]
+pub struct Outlets {
+    /// The latest pass.
+    pub passes: watch::Sender<Option<Arc<Pass>>>,
+    /// What the latest table refers to; the source fetches it.
+    pub references: watch::Sender<References>,
+    /// The pointer that workers read, from the first install on.
+    pub handle: watch::Sender<Option<Arc<Handle>>>,
+    /// Turns whenever the loop does.
+    pub heartbeat: watch::Sender<Instant>,
+}
+
+/// Makes the compiling function anew, at start and after it panicked: its memory may be inconsistent then.
+pub trait MakeCompile: Fn() -> Self::Compile + Send + 'static {
+    /// Compiles one snapshot; may remember things from call to call.
+    type Compile: FnMut(&Snapshot) -> Compiled + Send + 'static;
+}
+
+impl<M, C> MakeCompile for M
+where
+    M: Fn() -> C + Send + 'static,
+    C: FnMut(&Snapshot) -> Compiled + Send + 'static,
+{
+    type Compile = C;
+}
+
+struct Reconciler<M: MakeCompile> {
+    feed: Feed,
+    outlets: Outlets,
+    metrics: ReconcileMetrics,
+    make: M,
+    compile: Option<M::Compile>,
+    report: Report,
+    /// References that a pass has waited for in vain.
+    given_up: References,
+}
+
+/// Runs until the source is gone.
+pub async fn run(feed: Feed, outlets: Outlets, metrics: ReconcileMetrics, make: impl MakeCompile) {
+    let compile = Some(make());
+    Reconciler { feed, outlets, metrics, make, compile, report: Report::default(), given_up: References::default() }
+        .run()
+        .await;
+}
+
+// === impl Reconciler ===
+
+impl<M: MakeCompile> Reconciler<M> {
+    /// How often the heartbeat turns when nothing happens.
+    const IDLE: Duration = Duration::from_secs(5);
+
+    async fn run(mut self) {
+        // The snapshot may be there already.
+        self.feed.snapshots.mark_changed();
+        let mut not_before = Instant::now();
+        loop {
+            self.outlets.heartbeat.send_replace(Instant::now());
+            tokio::select! {
+                changed = self.feed.snapshots.changed() => if changed.is_err() { return },
+                () = tokio::time::sleep(Self::IDLE) => continue,
+            }
+            sleep_until(not_before).await;
+            self.pass().await;
+            not_before = Instant::now() + COALESCE;
+        }
+    }
+
+    async fn pass(&mut self) {
+        let started = Instant::now();
+        let first = self.outlets.handle.borrow().is_none();
+        // A first reference: give the source a moment to look, so that nobody is served a table that misses an object
+        // which exists. The first table waits as long as it takes, since nobody is served yet.
+        let deadline = started + if first { Self::IDLE } else { SETTLE };
+        let (snapshot, compiled) = loop {
+            // Read before the snapshot: what it covers is then part of it.
+            let coverage = self.feed.coverage.borrow_and_update().clone();
+            let Some((snapshot, compiled)) = self.compile_latest().await else { return };
+            self.outlets.references.send_if_modified(|references| replace(references, &compiled.references));
+            if self.is_settled(&compiled.references, &coverage) {
+                break (snapshot, compiled);
+            }
+            let change = async {
+                tokio::select! {
+                    changed = self.feed.coverage.changed() => changed.is_ok(),
+                    changed = self.feed.snapshots.changed() => changed.is_ok(),
+                }
+            };
+            match timeout_at(deadline, change).await {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(_) if first => return self.feed.snapshots.mark_changed(),
+                Err(_) => {
+                    debug!("some references are still being looked for; going on without them");
+                    self.given_up = compiled.references.clone();
+                    break (snapshot, compiled);
+                }
+            }
+        };
+        self.install(snapshot, compiled, started);
+    }
+
+    fn install(&mut self, snapshot: Snapshot, compiled: Compiled, started: Instant) {
+        let handle = self.outlets.handle.borrow().clone();
+        let installed = match handle {
+            Some(handle) => handle.install(compiled.table.clone()),
+            None => {
+                self.outlets.handle.send_replace(Some(Handle::new(compiled.table.clone())));
+                info!(ingresses = compiled.ingresses.len(), "first table installed");
+                true
+            }
+        };
+        if installed {
+            self.metrics.installed();
+            debug!(elapsed = ?started.elapsed(), ingresses = compiled.ingresses.len(), "table installed");
+        }
+        self.report.log(&compiled.diagnostics);
+        self.outlets.passes.send_replace(Some(Arc::new(Pass { snapshot, compiled })));
+    }
+
+    /// Whether everything that is referred to has been looked for, or waited for in vain once.
+    fn is_settled(&self, references: &References, coverage: &Coverage) -> bool {
+        let Coverage::Only(covered) = coverage else { return true };
+        let given_up = &self.given_up;
+        let known = |name: &ObjectName, a: &BTreeSet<ObjectName>, b: &BTreeSet<ObjectName>| {
+            a.contains(name) || b.contains(name)
+        };
+        references.secrets.iter().all(|name| known(name, &covered.secrets, &given_up.secrets))
+            && references.config_maps.iter().all(|name| known(name, &covered.config_maps, &given_up.config_maps))
+    }
+
+    async fn compile_latest(&mut self) -> Option<(Snapshot, Compiled)> {
+        let snapshot = self.feed.snapshots.borrow_and_update().clone()?;
+        let mut compile = self.compile.take().unwrap_or_else(|| (self.make)());
+        let work = task::spawn_blocking(move || {
+            let compiled = compile(&snapshot);
+            (compile, snapshot, compiled)
+        });
+        match work.await {
+            Ok((compile, snapshot, compiled)) => {
+                self.compile = Some(compile);
+                Some((snapshot, compiled))
+            }
+            Err(error) => {
+                // The installed table stays. The next event may bring a snapshot that compiles.
+                error!(%error, "compiling failed; the table stays as it is");
+                self.metrics.failed();
+                None
+            }
+        }
+    }
+}
+
+fn replace(current: &mut References, latest: &References) -> bool {
+    let differs = current != latest;
+    if differs {
+        current.clone_from(latest);
+    }
+    differs
+}
+
+#[cfg(test)]
+mod tests;

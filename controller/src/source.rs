@@ -1,0 +1,4 @@
+//! Where objects come from: a cluster or a directory. Both fill the same [`Snapshot`](crate::snapshot::Snapshot).
+
+pub mod cluster;
+pub mod files;

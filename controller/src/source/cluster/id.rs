@@ -1,0 +1,74 @@
+//! Names of watches.
+
+use crate::snapshot::ObjectName;
+use std::{fmt, sync::Arc};
+
+/// Names a watch.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum WatchId {
+    Ingresses,
+    IngressClasses,
+    Services,
+    EndpointSlices,
+    TlsSecrets,
+    /// Namespaces that the selector selects.
+    Namespaces,
+    /// One Service outside the watched namespace, which a flag names.
+    Service(ObjectName),
+    /// Its slices.
+    SlicesOf(ObjectName),
+    /// One Secret that something refers to.
+    Secret(ObjectName),
+    /// One ConfigMap that something refers to.
+    ConfigMap(ObjectName),
+    /// All Secrets that are not for TLS: when single watches would be too many.
+    OtherSecrets,
+    /// All ConfigMaps: when single watches would be too many.
+    ConfigMaps,
+}
+
+// === impl WatchId ===
+
+impl WatchId {
+    /// The resource, as roles name it.
+    pub(super) fn resource(&self) -> &'static str {
+        match self {
+            Self::Ingresses => "ingresses",
+            Self::IngressClasses => "ingressclasses",
+            Self::Services | Self::Service(_) => "services",
+            Self::EndpointSlices | Self::SlicesOf(_) => "endpointslices",
+            Self::TlsSecrets | Self::OtherSecrets | Self::Secret(_) => "secrets",
+            Self::Namespaces => "namespaces",
+            Self::ConfigMaps | Self::ConfigMap(_) => "configmaps",
+        }
+    }
+
+    /// The object, when it is about one.
+    pub(super) fn object(&self) -> Option<&ObjectName> {
+        match self {
+            Self::Service(name) | Self::SlicesOf(name) | Self::Secret(name) | Self::ConfigMap(name) => Some(name),
+            Self::Ingresses
+            | Self::IngressClasses
+            | Self::Services
+            | Self::EndpointSlices
+            | Self::TlsSecrets
+            | Self::Namespaces
+            | Self::OtherSecrets
+            | Self::ConfigMaps => None,
+        }
+    }
+
+    /// The namespace, when it is about one object.
+    pub(super) fn namespace(&self) -> Option<Arc<str>> {
+        self.object().map(|name| Arc::clone(&name.namespace))
+    }
+}
+
+impl fmt::Display for WatchId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.object() {
+            Some(name) => write!(f, "{} {name}", self.resource()),
+            None => f.write_str(self.resource()),
+        }
+    }
+}

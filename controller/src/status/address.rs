@@ -1,0 +1,98 @@
+//! Which addresses the status of our Ingresses names.
+
+use crate::{
+    args::Publish,
+    snapshot::{Service, ServiceType, Snapshot},
+};
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
+
+/// An entry of `status.loadBalancer.ingress`: IP address and host name, one of them absent.
+pub(super) type Address = (Option<Arc<str>>, Option<Arc<str>>);
+
+/// The addresses, sorted; `None` when they are not known, so that a status is left as it is.
+pub(super) fn addresses(publish: &Publish, snapshot: &Snapshot) -> Option<Vec<Address>> {
+    let found: BTreeSet<Address> = match publish {
+        Publish::Nothing => return None,
+        Publish::Addresses(addresses) => addresses.iter().map(|text| address(text)).collect(),
+        Publish::Service(name) => of_service(snapshot.services.get(name)?),
+    };
+    Some(found.into_iter().collect())
+}
+
+/// What of a Service can be reached from outside, as ingress-nginx sees it.
+fn of_service(service: &Service) -> BTreeSet<Address> {
+    let external = service.external_ips.iter().map(|text| address(text));
+    let cluster = service.cluster_ips.iter().map(|ip| address(&ip.to_string()));
+    match service.service_type {
+        ServiceType::ExternalName => service.external_name.iter().map(|name| address(name)).collect(),
+        ServiceType::ClusterIp => cluster.collect(),
+        ServiceType::NodePort if service.external_ips.is_empty() => cluster.collect(),
+        ServiceType::NodePort => external.collect(),
+        ServiceType::LoadBalancer => service.load_balancer.iter().cloned().chain(external).collect(),
+    }
+}
+
+fn address(text: &str) -> Address {
+    let text = text.trim();
+    if text.parse::<IpAddr>().is_ok() { (Some(text.into()), None) } else { (None, Some(text.into())) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Address, address, addresses};
+    use crate::{
+        args::Publish,
+        snapshot::{ObjectName, Service, ServiceType, Snapshot},
+    };
+    use std::sync::Arc;
+
+    fn service(service_type: ServiceType) -> Service {
+        Service {
+            name: ObjectName::new("edge", "lb"),
+            service_type,
+            cluster_ips: vec!["10.0.0.1".parse().unwrap()],
+            external_name: Some("lb.example.com".into()),
+            external_ips: vec!["192.0.2.9".into()],
+            ports: Vec::new(),
+            load_balancer: vec![address("192.0.2.1"), address("elb.example.com")],
+            publish_not_ready: false,
+            traffic_distribution: None,
+            annotations: Default::default(),
+        }
+    }
+
+    fn published(service: Service) -> Option<Vec<Address>> {
+        let mut snapshot = Snapshot::default();
+        snapshot.services.insert(service.name.clone(), Arc::new(service));
+        addresses(&Publish::Service(ObjectName::new("edge", "lb")), &snapshot)
+    }
+
+    fn all(texts: &[&str]) -> Option<Vec<Address>> {
+        Some(texts.iter().map(|text| address(text)).collect())
+    }
+
+    #[test]
+    fn services_publish_what_can_be_reached() {
+        assert_eq!(published(service(ServiceType::LoadBalancer)), all(&["elb.example.com", "192.0.2.1", "192.0.2.9"]));
+        assert_eq!(published(service(ServiceType::ClusterIp)), all(&["10.0.0.1"]));
+        assert_eq!(published(service(ServiceType::NodePort)), all(&["192.0.2.9"]));
+        assert_eq!(
+            published(Service { external_ips: Vec::new(), ..service(ServiceType::NodePort) }),
+            all(&["10.0.0.1"])
+        );
+        assert_eq!(published(service(ServiceType::ExternalName)), all(&["lb.example.com"]));
+    }
+
+    #[test]
+    fn a_missing_service_says_nothing() {
+        let publish = Publish::Service(ObjectName::new("edge", "lb"));
+        assert_eq!(addresses(&publish, &Snapshot::default()), None);
+        assert_eq!(addresses(&Publish::Nothing, &Snapshot::default()), None);
+    }
+
+    #[test]
+    fn addresses_of_the_flag_are_sorted_and_distinct() {
+        let publish = Publish::Addresses(vec!["192.0.2.2".into(), "name.example".into(), "192.0.2.2".into()]);
+        assert_eq!(addresses(&publish, &Snapshot::default()), all(&["name.example", "192.0.2.2"]));
+    }
+}
