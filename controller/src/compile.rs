@@ -143,7 +143,7 @@ impl Compiler {
 
         let mut certificates = Certificates::new(snapshot, &mut self.memo.certificates);
         let default_certificate = tls::default_certificate(options, &mut certificates, &mut references, &mut findings);
-        let mut table = TableBuilder::new(globals.settings.clone(), default_certificate);
+        let mut table = TableBuilder::new(globals.settings.clone(), default_certificate.clone());
         let backends = Backends::new(snapshot, options);
         let default_backend = backends.default_backend(&mut table, &mut findings);
 
@@ -153,8 +153,16 @@ impl Compiler {
             findings.extend_from_slice(&ingress.findings);
             hosts.claim(ingress);
         }
-        let mut assembly =
-            host::Assembly { globals: &globals, options, default_backend, backends, certificates, findings, table };
+        let mut assembly = host::Assembly {
+            globals: &globals,
+            options,
+            default_backend,
+            default_certificate,
+            backends,
+            certificates,
+            findings,
+            table,
+        };
         for (host, claims) in hosts {
             assembly.add(&host, &claims);
         }
@@ -200,3 +208,6 @@ impl Default for ProcessSettings {
 fn about_ingress(name: &ObjectName) -> ObjectRef {
     ObjectRef::namespaced(ObjectKind::Ingress, name)
 }
+
+#[cfg(test)]
+mod tests;

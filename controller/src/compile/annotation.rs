@@ -84,21 +84,14 @@ pub(super) type Apply = fn(&mut RouteSettings, &str) -> Result<(), Objection>;
 enum Serving {
     /// We do what it says.
     Served(Apply),
-    /// Not yet.
-    NotYet(Consequence),
+    /// Not yet; the Ingress is served without it.
+    NotYet,
+    /// Not yet; the Ingress is closed, when the value guards anything.
+    Guard(fn(&str) -> bool),
+    /// Not yet; the Ingress owns no path.
+    Canary,
     /// It can have no effect here; the text says why.
     Ignored(&'static str),
-}
-
-/// What an annotation that is not served does to its Ingress.
-#[derive(Clone, Copy, Debug)]
-enum Consequence {
-    /// It is served without.
-    None,
-    /// It is closed, when the value guards anything.
-    Closes(fn(&str) -> bool),
-    /// It owns no path.
-    OwnsNothing,
 }
 
 /// What the annotations of one Ingress come to.
@@ -185,7 +178,7 @@ impl Reading<'_> {
             return;
         };
         match annotation.serving {
-            Serving::NotYet(Consequence::Closes(guards)) if guards(&text) => {
+            Serving::Guard(guards) if guards(&text) => {
                 self.close(key, "it guards access and is not served by this version", annotation.reach);
             }
             _ if annotation.risk > self.globals.max_risk && !text.is_empty() => {
@@ -204,21 +197,20 @@ impl Reading<'_> {
                 Err(Objection::Unsupported(message)) => {
                     self.warn(key, Reason::UnsupportedValue, format!("{message}; the default holds"));
                 }
-                Err(Objection::Partly(message)) => {
-                    self.warn(key, Reason::UnsupportedValue, format!("{message}; the rest holds"));
-                }
+                Err(Objection::Partly(message)) => self.warn(key, Reason::UnsupportedValue, message),
             },
-            Serving::NotYet(_) if annotation.value.means(&text, annotation.default) => {}
-            Serving::NotYet(Consequence::OwnsNothing) => {
+            Serving::NotYet | Serving::Canary
+                if text.is_empty() || annotation.value.means(&text, annotation.default) => {}
+            // What guards nothing is not missed.
+            Serving::Guard(_) => {}
+            Serving::Canary => {
                 self.outcome.is_canary = true;
                 let message = "canaries are not served by this version: the main Ingress gets every request".to_owned();
                 self.warn(key, Reason::UnsupportedValue, message);
             }
-            Serving::NotYet(Consequence::None | Consequence::Closes(_)) => {
-                if !text.is_empty() {
-                    let message = "not served by this version; the Ingress is served without it".to_owned();
-                    self.warn(key, Reason::UnsupportedValue, message);
-                }
+            Serving::NotYet => {
+                let message = "not served by this version; the Ingress is served without it".to_owned();
+                self.warn(key, Reason::UnsupportedValue, message);
             }
             Serving::Ignored(why) => {
                 let object = about_ingress(&self.ingress.name);
@@ -280,12 +272,12 @@ impl Annotation {
     /// Whether it guards access, so that its Ingress is closed while we do not serve it.
     #[must_use]
     pub fn is_guard(&self) -> bool {
-        matches!(self.serving, Serving::NotYet(Consequence::Closes(_)))
+        matches!(self.serving, Serving::Guard(_))
     }
 
     const fn new(name: &'static str, value: Value, default: &'static str) -> Self {
-        let serving = Serving::NotYet(Consequence::None);
-        Self { name, alias_of: None, value, default, reach: Reach::Path, risk: Risk::Low, doc: "", serving }
+        let (reach, risk, serving) = (Reach::Path, Risk::Low, Serving::NotYet);
+        Self { name, alias_of: None, value, default, reach, risk, doc: "", serving }
     }
 
     const fn alias_of(mut self, name: &'static str) -> Self {
@@ -314,12 +306,12 @@ impl Annotation {
     }
 
     const fn closes(mut self, guards: fn(&str) -> bool) -> Self {
-        self.serving = Serving::NotYet(Consequence::Closes(guards));
+        self.serving = Serving::Guard(guards);
         self
     }
 
-    const fn owns_nothing(mut self) -> Self {
-        self.serving = Serving::NotYet(Consequence::OwnsNothing);
+    const fn canary(mut self) -> Self {
+        self.serving = Serving::Canary;
         self
     }
 

@@ -172,10 +172,9 @@ impl Draft {
         match outcome {
             Ok(()) => {}
             Err(Objection::Malformed(message) | Objection::Unsupported(message)) => {
-                let default = if key.default.is_empty() { "nothing" } else { key.default };
-                warn(Reason::UnsupportedValue, format!("{message}; the default holds: {default}"));
+                warn(Reason::UnsupportedValue, format!("{message}; the default {} holds", key.default));
             }
-            Err(Objection::Partly(message)) => warn(Reason::UnsupportedValue, format!("{message}; the rest holds")),
+            Err(Objection::Partly(message)) => warn(Reason::UnsupportedValue, message),
         }
     }
 

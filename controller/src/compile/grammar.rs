@@ -30,7 +30,7 @@ pub(super) enum Objection {
     Malformed(String),
     /// It is known, and not served; nothing was applied.
     Unsupported(String),
-    /// Some of it is not served; the rest was applied.
+    /// Not all of it was applied; the text says what holds.
     Partly(String),
 }
 

@@ -20,6 +20,7 @@ use http::StatusCode;
 use rust_nginx_proxy::{
     filter::{Filter, Refuse},
     table::{HostMatch, PathMatch, Route, RouteLabels, TableBuilder, Target, VirtualHostBuilder},
+    tls::Certificate,
 };
 use std::{
     collections::{BTreeMap, btree_map},
@@ -34,6 +35,7 @@ pub(super) struct Assembly<'a> {
     pub(super) globals: &'a Globals,
     pub(super) options: &'a Options,
     pub(super) default_backend: DefaultBackend,
+    pub(super) default_certificate: Arc<Certificate>,
     pub(super) backends: Backends<'a>,
     pub(super) certificates: Certificates<'a>,
     pub(super) findings: Vec<Diagnostic>,
@@ -96,9 +98,10 @@ impl<'a> Assembly<'a> {
                 claims.iter().find(|claim| !claim.by.ingress.tls.is_empty())
             }
         };
-        if let Some(claim) = settles_tls
-            && let Some(certificate) = tls::choose(host, &claim.by.ingress, &mut self.certificates, &mut self.findings)
-        {
+        if let Some(claim) = settles_tls {
+            let chosen = tls::choose(host, &claim.by.ingress, &mut self.certificates, &mut self.findings);
+            // Also the default one is named, lest a wildcard's certificate answer for a host that was not given it.
+            let certificate = chosen.unwrap_or_else(|| self.default_certificate.clone());
             self.table.add_certificate(host.clone(), certificate);
         }
         let closed = self.globals.closed || claims.iter().any(|claim| claim.by.closes_hosts);

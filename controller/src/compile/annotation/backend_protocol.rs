@@ -7,8 +7,8 @@ const ON_OFF: Value = Value::Words(&["on", "off"]);
 pub(super) const ANNOTATIONS: &[Annotation] = &[
     Annotation::new("backend-protocol", Value::Words(&["HTTP", "HTTPS", "GRPC", "GRPCS", "AUTO_HTTP", "FCGI"]), "HTTP")
         .doc("The protocol of the endpoints.")
-        // Requests that ought to be encrypted must not go out in the clear.
-        .closes(|text| text.eq_ignore_ascii_case("HTTPS") || text.eq_ignore_ascii_case("GRPCS")),
+        // Requests that ought to be encrypted must not go out in the clear; the other protocols would not be understood.
+        .closes(|text| non_empty(text) && !text.eq_ignore_ascii_case("HTTP")),
     Annotation::new("proxy-ssl-secret", Value::Text("`namespace/name` of a Secret"), "")
         .reach(Reach::Host)
         .risk(Risk::Medium)

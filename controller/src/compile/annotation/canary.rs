@@ -6,7 +6,7 @@ pub(super) const ANNOTATIONS: &[Annotation] = &[
     Annotation::new("canary", Value::Bool, "false")
         .reach(Reach::Backend)
         .doc("The Ingress takes a share of the requests of the main Ingress with the same host and path.")
-        .owns_nothing(),
+        .canary(),
     Annotation::new("canary-by-header", Value::Text("a header name"), "")
         .reach(Reach::Backend)
         .risk(Risk::Medium)

@@ -107,7 +107,7 @@ pub(in crate::compile) fn proxy_next_upstream(settings: &mut RouteSettings, text
     if unsupported.is_empty() {
         return Ok(());
     }
-    Err(Objection::Partly(format!("{} is not served by this version", unsupported.join(", "))))
+    Err(Objection::Partly(format!("{} is not served by this version; the rest holds", unsupported.join(", "))))
 }
 
 pub(in crate::compile) fn proxy_next_upstream_tries(settings: &mut RouteSettings, text: &str) -> Result<(), Objection> {

@@ -150,7 +150,10 @@ fn bind_address(draft: &mut Draft, text: &str) -> Result<(), Objection> {
             Err(_) => bad.push(item),
         }
     }
-    if bad.is_empty() { Ok(()) } else { Err(Objection::Partly(format!("{} is not an IP address", bad.join(", ")))) }
+    if bad.is_empty() {
+        return Ok(());
+    }
+    Err(Objection::Partly(format!("{:?} is not an IP address; the rest holds", bad.join(", "))))
 }
 
 fn disable_ipv6(draft: &mut Draft, text: &str) -> Result<(), Objection> {

@@ -1,0 +1,221 @@
+//! Documents → objects of the kinds that we read, and findings about the rest.
+
+use super::document::{self, Document, Place, Unparsable};
+use crate::{
+    diagnostic::{Diagnostic, ObjectKind, ObjectRef, Reason},
+    snapshot::{ConfigMap, EndpointSlice, Ingress, IngressClass, Secret, Service, Unconvertible},
+};
+use k8s_openapi::{
+    Resource,
+    api::{core::v1 as core, discovery::v1 as discovery, networking::v1 as networking},
+};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+use std::sync::Arc;
+
+/// What a file holds.
+#[derive(Debug)]
+pub(super) enum Entry {
+    /// An object, and where it stands.
+    Object(Place, Object),
+    /// Something to say.
+    Finding(Diagnostic),
+}
+
+/// An object of a kind that we read.
+#[derive(Debug)]
+pub(super) enum Object {
+    Ingress(Arc<Ingress>),
+    IngressClass(Arc<IngressClass>),
+    Service(Arc<Service>),
+    EndpointSlice(Arc<EndpointSlice>),
+    Secret(Arc<Secret>),
+    ConfigMap(Arc<ConfigMap>),
+}
+
+/// Everything in a file.
+pub(super) fn parse(file: &Arc<str>, content: &[u8]) -> Vec<Entry> {
+    let mut entries = Vec::new();
+    let text = match std::str::from_utf8(content) {
+        Ok(text) => text,
+        Err(error) => {
+            let line = 1 + content[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count();
+            let place = Place { file: file.clone(), document: 1, line };
+            entries.push(unparsable(Unparsable { place, message: "the file is not UTF-8".to_owned() }));
+            return entries;
+        }
+    };
+    for document in document::split(file, text) {
+        match document.parse() {
+            Ok(Value::Null) => {}
+            Ok(value) => read(&document, value, "", &mut entries),
+            Err(error) => entries.push(unparsable(error)),
+        }
+    }
+    entries
+}
+
+/// Reads one object, or each object of a list; `at` is the path of the object within the document.
+fn read(document: &Document<'_>, mut value: Value, at: &str, entries: &mut Vec<Entry>) {
+    let text = |name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let (api_version, kind) = (text("apiVersion"), text("kind"));
+    if api_version.is_empty() || kind.is_empty() {
+        let message = if value.is_object() {
+            format!("{at}apiVersion and kind are required")
+        } else {
+            format!("{at}the document is no object")
+        };
+        entries.push(unparsable(Unparsable { place: document.place.clone(), message }));
+        return;
+    }
+    match (&*api_version, &*kind) {
+        ("networking.k8s.io/v1", "Ingress") => {
+            convert::<networking::Ingress, _>(document, value, at, Object::Ingress, entries);
+        }
+        ("networking.k8s.io/v1", "IngressClass") => {
+            convert::<networking::IngressClass, _>(document, value, at, Object::IngressClass, entries);
+        }
+        ("v1", "Service") => convert::<core::Service, _>(document, value, at, Object::Service, entries),
+        ("v1", "Secret") => convert::<core::Secret, _>(document, value, at, Object::Secret, entries),
+        ("v1", "ConfigMap") => convert::<core::ConfigMap, _>(document, value, at, Object::ConfigMap, entries),
+        ("discovery.k8s.io/v1", "EndpointSlice") => {
+            convert::<discovery::EndpointSlice, _>(document, value, at, Object::EndpointSlice, entries);
+        }
+        (_, list) if list.ends_with("List") && value.get("items").is_some_and(Value::is_array) => {
+            let items = value.get_mut("items").and_then(Value::as_array_mut).map(std::mem::take).unwrap_or_default();
+            let item_kind = list.strip_suffix("List").unwrap_or_default();
+            for (index, mut item) in items.into_iter().enumerate() {
+                // The items of a typed list need not repeat their type.
+                if let Some(item) = item.as_object_mut().filter(|_| !item_kind.is_empty()) {
+                    item.entry("apiVersion").or_insert_with(|| api_version.clone().into());
+                    item.entry("kind").or_insert_with(|| item_kind.into());
+                }
+                read(document, item, &format!("{at}items[{index}]."), entries);
+            }
+        }
+        (_, "Ingress" | "IngressClass" | "EndpointSlice") => {
+            let wanted = if kind == "EndpointSlice" { "discovery.k8s.io/v1" } else { "networking.k8s.io/v1" };
+            let message = format!("{at}apiVersion {api_version:?} of {kind} is not read, only {wanted:?} is");
+            entries.push(Entry::Finding(Diagnostic::warning(
+                file(&document.place),
+                Reason::InvalidKind,
+                field(&document.place),
+                message,
+            )));
+        }
+        _ if is_kubernetes(&api_version) => {}
+        _ => {
+            let message = format!("{at}kind {kind} of {api_version} is not read");
+            entries.push(Entry::Finding(Diagnostic::info(
+                file(&document.place),
+                Reason::InvalidKind,
+                field(&document.place),
+                message,
+            )));
+        }
+    }
+}
+
+/// Kinds of Kubernetes itself stand in the same files as a matter of course; they need no word.
+fn is_kubernetes(api_version: &str) -> bool {
+    let group = api_version.split_once('/').map_or("", |(group, _)| group);
+    !group.contains('.') || group.ends_with(".k8s.io")
+}
+
+fn convert<A, M>(document: &Document<'_>, value: Value, at: &str, wrap: fn(Arc<M>) -> Object, entries: &mut Vec<Entry>)
+where
+    A: Resource + DeserializeOwned + Serialize,
+    M: TryFrom<A, Error = Unconvertible>,
+{
+    let api: A = match serde_json::from_value(value.clone()) {
+        Ok(api) => api,
+        Err(error) => {
+            let located = if at.is_empty() { document.locate::<A>() } else { None };
+            let Unparsable { place, message } =
+                located.unwrap_or_else(|| Unparsable { place: document.place.clone(), message: error.to_string() });
+            entries.push(unparsable(Unparsable { place, message: format!("{at}{}: {message}", identity(&value)) }));
+            return;
+        }
+    };
+    // What comes out again is what was understood.
+    let mut unknown = Vec::new();
+    if let Ok(understood) = serde_json::to_value(&api) {
+        unknown_fields(&value, &understood, "", &mut unknown);
+    }
+    match M::try_from(api) {
+        Ok(object) => {
+            let object = wrap(Arc::new(object));
+            for field in unknown {
+                let message = format!("no such field; it is ignored ({})", document.place);
+                let reference = object.reference();
+                entries.push(Entry::Finding(Diagnostic::warning(reference, Reason::UnknownKey, field, message)));
+            }
+            entries.push(Entry::Object(document.place.clone(), object));
+        }
+        Err(error) => {
+            let message = format!("{at}{}: {error}", identity(&value));
+            entries.push(unparsable(Unparsable { place: document.place.clone(), message }));
+        }
+    }
+}
+
+/// Fields of `given` that are not in `understood`, by path. Nulls stand for absence and drop out.
+fn unknown_fields(given: &Value, understood: &Value, at: &str, unknown: &mut Vec<String>) {
+    match (given, understood) {
+        (Value::Object(given), Value::Object(understood)) => {
+            for (name, value) in given.iter().filter(|(_, value)| !value.is_null()) {
+                let path = if at.is_empty() { name.clone() } else { format!("{at}.{name}") };
+                match understood.get(name) {
+                    Some(known) => unknown_fields(value, known, &path, unknown),
+                    None => unknown.push(path),
+                }
+            }
+        }
+        (Value::Array(given), Value::Array(understood)) => {
+            for (index, (value, known)) in given.iter().zip(understood).enumerate() {
+                unknown_fields(value, known, &format!("{at}[{index}]"), unknown);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// `Ingress default/web`, from a tree that may be anything.
+fn identity(value: &Value) -> String {
+    let text = |name: &str| value.pointer(name).and_then(Value::as_str);
+    let kind = text("/kind").unwrap_or_default();
+    match (text("/metadata/namespace"), text("/metadata/name")) {
+        (Some(namespace), Some(name)) => format!("{kind} {namespace}/{name}"),
+        (None, Some(name)) => format!("{kind} {name}"),
+        (_, None) => format!("{kind} without a name"),
+    }
+}
+
+fn unparsable(error: Unparsable) -> Entry {
+    let Unparsable { place, message } = error;
+    Entry::Finding(Diagnostic::warning(file(&place), Reason::Unparsable, field(&place), message))
+}
+
+fn file(place: &Place) -> ObjectRef {
+    ObjectRef::named(ObjectKind::File, place.file.clone())
+}
+
+fn field(place: &Place) -> String {
+    format!("document {}, line {}", place.document, place.line)
+}
+
+// === impl Object ===
+
+impl Object {
+    /// What findings about it name.
+    pub(super) fn reference(&self) -> ObjectRef {
+        match self {
+            Self::Ingress(object) => ObjectRef::namespaced(ObjectKind::Ingress, &object.name),
+            Self::IngressClass(object) => ObjectRef::named(ObjectKind::IngressClass, object.name.clone()),
+            Self::Service(object) => ObjectRef::namespaced(ObjectKind::Service, &object.name),
+            Self::EndpointSlice(object) => ObjectRef::namespaced(ObjectKind::EndpointSlice, &object.name),
+            Self::Secret(object) => ObjectRef::namespaced(ObjectKind::Secret, &object.name),
+            Self::ConfigMap(object) => ObjectRef::namespaced(ObjectKind::ConfigMap, &object.name),
+        }
+    }
+}
