@@ -211,6 +211,22 @@ impl Subject {
         kill_process(self.pid, Signal::TERM).context("SIGTERM")
     }
 
+    /// Lets it stand still: it runs no more, its sockets stay.
+    ///
+    /// # Errors
+    /// When it has ended already.
+    pub fn pause(&self) -> Result<()> {
+        kill_process(self.pid, Signal::STOP).context("SIGSTOP")
+    }
+
+    /// Lets it go on.
+    ///
+    /// # Errors
+    /// When it has ended already.
+    pub fn resume(&self) -> Result<()> {
+        kill_process(self.pid, Signal::CONT).context("SIGCONT")
+    }
+
     /// Waits for its end.
     ///
     /// # Errors

@@ -19,6 +19,7 @@ use tokio::task::JoinHandle;
 pub(crate) fn tests() -> Vec<Test> {
     tests![cluster:
         an_api_server_that_is_away_at_the_start_is_waited_for,
+        an_api_server_that_has_just_started_is_not_misread,
         an_api_server_that_is_lost_changes_nothing,
         a_history_that_is_gone_drops_no_route,
     ]
@@ -87,6 +88,22 @@ async fn an_api_server_that_is_away_at_the_start_is_waited_for() -> Result<()> {
     })
     .await?;
     relay.join().await?;
+    subject.ready().await?;
+    subject.get("a.test", "/").await?.expect(200)?;
+    Ok(())
+}
+
+/// An API server answers before it knows its own roles: what it forbids then means nothing.
+async fn an_api_server_that_has_just_started_is_not_misread() -> Result<()> {
+    let plane = ControlPlane::shared().await?;
+    let world = World::new("started").await?;
+    let pod = Pod::start("a").await?;
+    world.apply(backend("app", &[&pod])).await?;
+    world.apply([ingress("web").class(&world.class).host("a.test", [prefix("/", "app")]).build()]).await?;
+    let server = plane.another_server()?;
+    let subject = world.launch_with("rust-nginx-0", &over(&world, server.address))?.start().await?;
+    subject.log.line(&["WARN", &server.address.to_string()]).await?;
+    server.run().await?;
     subject.ready().await?;
     subject.get("a.test", "/").await?.expect(200)?;
     Ok(())

@@ -36,6 +36,7 @@ pub(crate) fn tests() -> Vec<Test> {
         large_bodies_arrive_whole,
         an_answer_that_ends_with_its_connection_arrives_whole,
         a_head_request_has_no_body,
+        a_body_above_the_limit_is_refused,
         a_slow_reader_slows_the_pod,
         a_slow_pod_slows_the_client,
         a_client_that_leaves_frees_the_pod,
@@ -45,8 +46,10 @@ pub(crate) fn tests() -> Vec<Test> {
 async fn site() -> Result<(Site, Pod)> {
     let pod = Pod::start("a").await?;
     let [service, slice] = backend("app", &[&pod]);
-    let rules = ingress("web").class(CLASS).host("a.test", [prefix("/", "app")]).build();
-    Ok((Site::start([ingress_class(CLASS, CONTROLLER), service, slice, rules]).await?, pod))
+    let rules = ingress("web").class(CLASS).host("a.test", [prefix("/", "app")]);
+    let rules = rules.annotation("nginx.ingress.kubernetes.io/proxy-body-size", "0").build();
+    let limited = ingress("limited").class(CLASS).host("limited.test", [prefix("/", "app")]).build();
+    Ok((Site::start([ingress_class(CLASS, CONTROLLER), service, slice, rules, limited]).await?, pod))
 }
 
 /// Waits until a growing number has stopped growing.
@@ -274,6 +277,25 @@ async fn a_head_request_has_no_body() -> Result<()> {
     for (target, status) in [("/pod/status/204", 204), ("/pod/status/304", 304), ("/", 200)] {
         connection.send(&Request::get("a.test", target)).await?.expect(status)?;
     }
+    Ok(())
+}
+
+async fn a_body_above_the_limit_is_refused() -> Result<()> {
+    let (site, pod) = site().await?;
+    let mut connection = Connection::open(site.subject.http()).await?;
+    connection.send(&Request::post("limited.test", "/", vec![b'x'; 1 << 20])).await?.expect(200)?;
+    // Announced: refused before anything of it is sent.
+    connection.write(b"POST /long HTTP/1.1\r\nHost: limited.test\r\nContent-Length: 1048577\r\n\r\n").await?;
+    connection.answer("POST").await?.expect(413)?;
+    // Not announced: refused when it gets too long.
+    let mut connection = Connection::open(site.subject.http()).await?;
+    connection.write(b"POST /long HTTP/1.1\r\nHost: limited.test\r\nTransfer-Encoding: chunked\r\n\r\n").await?;
+    let chunk = [b"10000\r\n".as_slice(), &[b'x'; 0x10000], b"\r\n"].concat();
+    for _ in 0..17 {
+        connection.write(&chunk).await?;
+    }
+    connection.answer("POST").await?.expect(413)?;
+    assert_eq!(pod.seen().len(), 1, "a request that is too long was completed");
     Ok(())
 }
 

@@ -157,21 +157,19 @@ async fn hosts_with_tls_redirect_to_https() -> Result<()> {
     let rules = ingress("web")
         .class(CLASS)
         .host("a.test", [prefix("/", "app")])
-        .host("plain.test", [prefix("/", "app")])
+        .host("unlisted.test", [prefix("/", "app")])
         .tls("", &["a.test"])
         .build();
-    let off = ingress("off")
-        .class(CLASS)
-        .annotation("nginx.ingress.kubernetes.io/ssl-redirect", "false")
-        .host("plain-too.test", [prefix("/", "app")])
-        .build();
-    let (site, pod) = site([rules, off]).await?;
+    let plain = ingress("plain").class(CLASS).host("plain.test", [prefix("/", "app")]).build();
+    let (site, pod) = site([rules, plain]).await?;
     for (host, target, location) in [
         ("a.test", "/x?y=z&u=%2F", "https://a.test/x?y=z&u=%2F"),
         ("a.test", "/", "https://a.test"),
         ("a.test", "/dir/", "https://a.test/dir"),
         ("a.test", "/dir?q=/", "https://a.test/dir?q=/"),
         ("a.test:80", "/x", "https://a.test/x"),
+        // A tls section counts for every host of its Ingress.
+        ("unlisted.test", "/x", "https://unlisted.test/x"),
     ] {
         let answer = site.subject.get(host, target).await?.expect(308)?;
         assert_eq!(answer.header("location"), Some(location), "{host}{target}");
