@@ -92,14 +92,22 @@ impl Exchange {
         self.request_length += bytes;
     }
 
-    /// A try of an endpoint begins.
-    pub(crate) fn try_started(&mut self) {
-        self.tried = Instant::now();
+    /// When the head of the request was here.
+    pub(crate) fn start(&self) -> Instant {
+        self.start
     }
 
-    /// The connection for the current try is there.
-    pub(crate) fn connected(&mut self, fresh: bool) {
-        self.upstream.connect = if fresh { self.tried.elapsed() } else { Duration::ZERO };
+    /// A try of an endpoint begins. The first one begins with the request.
+    pub(crate) fn try_started(&mut self) {
+        if !self.attempts.is_empty() {
+            self.tried = Instant::now();
+        }
+        self.upstream.connect = Duration::ZERO;
+    }
+
+    /// A new connection for the current try is there.
+    pub(crate) fn connected(&mut self) {
+        self.upstream.connect = self.tried.elapsed();
     }
 
     /// The current try is over: with a response head, or without.
@@ -114,12 +122,13 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         self.connection.request_ended();
         self.connection.worker().metrics().active.sub(1);
-        let duration = self.start.elapsed();
+        let now = Instant::now();
+        let duration = now - self.start;
         let status = self
             .status
             .unwrap_or_else(|| StatusCode::from_u16(CLIENT_CLOSED_REQUEST).unwrap_or(StatusCode::BAD_REQUEST));
         if let Some(attempt) = self.attempts.last_mut() {
-            attempt.time = self.tried.elapsed();
+            attempt.time = now - self.tried;
             self.upstream.response = attempt.time;
         }
         if let Some(route) = self.route.as_ref().filter(|_| self.counted) {

@@ -3,7 +3,9 @@
 use crate::listener::{Connection, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(crate) const X_REQUEST_ID_NAME: &str = "x-request-id";
+
+const X_REQUEST_ID: HeaderName = HeaderName::from_static(X_REQUEST_ID_NAME);
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -13,75 +15,66 @@ const X_FORWARDED_SCHEME: HeaderName = HeaderName::from_static("x-forwarded-sche
 const X_SCHEME: HeaderName = HeaderName::from_static("x-scheme");
 const X_ORIGINAL_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-original-forwarded-for");
 const X_ORIGINAL_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-original-forwarded-host");
-/// Set only where client certificates are checked; a client's own would be believed by the backend.
-const SSL_CLIENT: [HeaderName; 4] = [
-    HeaderName::from_static("ssl-client-verify"),
-    HeaderName::from_static("ssl-client-subject-dn"),
-    HeaderName::from_static("ssl-client-issuer-dn"),
-    HeaderName::from_static("ssl-client-cert"),
-];
 
 const HTTP: HeaderValue = HeaderValue::from_static("http");
 const HTTPS: HeaderValue = HeaderValue::from_static("https");
 
-/// The request's identifier: the client's, else a new one where the settings ask for it.
-pub(crate) fn request_id(
-    headers: &mut HeaderMap,
-    generate: bool,
-    random: impl FnOnce() -> [u8; 16],
-) -> Option<HeaderValue> {
-    if let Some(known) = headers.get(X_REQUEST_ID).filter(|value| !value.is_empty()) {
-        return Some(known.clone());
-    }
-    if !generate {
-        return None;
-    }
-    let fresh = hexadecimal(random());
-    headers.insert(X_REQUEST_ID, fresh.clone());
-    Some(fresh)
+/// Most fields that [`Told::add_to`] adds, for sizing the map once.
+pub(crate) const MOST_FIELDS: usize = 12;
+
+/// What is said about a client and its request.
+#[derive(Debug)]
+pub(crate) struct Told<'a> {
+    pub(crate) connection: &'a Connection,
+    /// The value of the `Host` that the endpoint gets; may be empty.
+    pub(crate) host: &'a HeaderValue,
+    pub(crate) request_id: Option<&'a HeaderValue>,
+    /// The client's own `X-Forwarded-For` and `X-Forwarded-Host`, which go on under other names.
+    pub(crate) forwarded_for: Option<&'a HeaderValue>,
+    pub(crate) forwarded_host: Option<&'a HeaderValue>,
 }
 
-/// Replaces what the client said about itself by what we know. `host` is the value of the `Host` that the endpoint gets.
-pub(crate) fn apply(headers: &mut HeaderMap, connection: &Connection, host: &HeaderValue) {
-    keep_original(headers, X_FORWARDED_FOR, X_ORIGINAL_FORWARDED_FOR);
-    keep_original(headers, X_FORWARDED_HOST, X_ORIGINAL_FORWARDED_HOST);
-    headers.insert(X_REAL_IP, connection.peer_header().clone());
-    headers.insert(X_FORWARDED_FOR, connection.peer_header().clone());
-    if host.is_empty() {
-        headers.remove(X_FORWARDED_HOST);
-    } else {
-        headers.insert(X_FORWARDED_HOST, host.clone());
-    }
-    headers.insert(X_FORWARDED_PORT, connection.port_header().clone());
-    let scheme = match connection.scheme() {
-        Scheme::Http => HTTP,
-        Scheme::Https => HTTPS,
-    };
-    headers.insert(X_FORWARDED_PROTO, scheme.clone());
-    headers.insert(X_FORWARDED_SCHEME, scheme.clone());
-    headers.insert(X_SCHEME, scheme);
-    for name in SSL_CLIENT {
-        headers.remove(name);
-    }
-    headers.insert(header::HOST, host.clone());
-}
+// === impl Told ===
 
-/// The client's own value goes on under another name; a client cannot set that name itself.
-fn keep_original(headers: &mut HeaderMap, from: HeaderName, to: HeaderName) {
-    match headers.remove(from) {
-        Some(value) if !value.is_empty() => {
-            headers.insert(to, value);
+impl Told<'_> {
+    /// Adds the fields to a map that has none of them yet.
+    pub(crate) fn add_to(&self, headers: &mut HeaderMap) {
+        let scheme = match self.connection.scheme() {
+            Scheme::Http => HTTP,
+            Scheme::Https => HTTPS,
+        };
+        headers.append(header::HOST, self.host.clone());
+        if let Some(id) = self.request_id {
+            headers.append(X_REQUEST_ID, id.clone());
         }
-        _ => {
-            headers.remove(to);
+        headers.append(X_REAL_IP, self.connection.peer_header().clone());
+        headers.append(X_FORWARDED_FOR, self.connection.peer_header().clone());
+        if !self.host.is_empty() {
+            headers.append(X_FORWARDED_HOST, self.host.clone());
+        }
+        headers.append(X_FORWARDED_PORT, self.connection.port_header().clone());
+        headers.append(X_FORWARDED_PROTO, scheme.clone());
+        headers.append(X_FORWARDED_SCHEME, scheme.clone());
+        headers.append(X_SCHEME, scheme);
+        if let Some(value) = self.forwarded_for {
+            headers.append(X_ORIGINAL_FORWARDED_FOR, value.clone());
+        }
+        if let Some(value) = self.forwarded_host {
+            headers.append(X_ORIGINAL_FORWARDED_HOST, value.clone());
         }
     }
 }
 
-fn hexadecimal(bytes: [u8; 16]) -> HeaderValue {
+/// Fields that are set only where client certificates are checked; a backend would believe a client's own.
+pub(crate) fn is_client_certificate_field(name: &str) -> bool {
+    matches!(name, "ssl-client-verify" | "ssl-client-subject-dn" | "ssl-client-issuer-dn" | "ssl-client-cert")
+}
+
+/// A new request identifier: 128 random bits in hexadecimal, as nginx's `$request_id`.
+pub(crate) fn request_id(random: [u8; 16]) -> HeaderValue {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut text = [0; 32];
-    for (pair, byte) in text.chunks_exact_mut(2).zip(bytes) {
+    for (pair, byte) in text.chunks_exact_mut(2).zip(random) {
         pair[0] = DIGITS[usize::from(byte >> 4)];
         pair[1] = DIGITS[usize::from(byte & 15)];
     }

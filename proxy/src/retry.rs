@@ -22,10 +22,10 @@ const UNLIMITED: u32 = 64;
 // === impl Tries ===
 
 impl<'a> Tries<'a> {
-    pub(crate) fn new(policy: &'a Retry, method: &Method) -> Self {
+    pub(crate) fn new(policy: &'a Retry, method: &Method, started: Instant) -> Self {
         // nginx's list of methods that are not passed on a second time.
         let idempotent = !(method == Method::POST || method == Method::PATCH || method.as_str() == "LOCK");
-        Self { policy, started: Instant::now(), used: 0, idempotent: idempotent || policy.on.non_idempotent }
+        Self { policy, started, used: 0, idempotent: idempotent || policy.on.non_idempotent }
     }
 
     /// Counts a try.
@@ -68,7 +68,7 @@ mod tests {
     #[test]
     fn three_tries_by_default_and_stale_connections_are_free() {
         let policy = Retry::default();
-        let mut tries = Tries::new(&policy, &Method::GET);
+        let mut tries = Tries::new(&policy, &Method::GET, Instant::now());
         for _ in 0..2 {
             tries.begin();
             assert!(tries.goes_on_after(&error()));
@@ -82,7 +82,7 @@ mod tests {
     #[test]
     fn each_outcome_has_its_own_switch() {
         let policy = Retry { on: RetryOn { error: false, timeout: true, non_idempotent: false }, ..Retry::default() };
-        let tries = Tries::new(&policy, &Method::GET);
+        let tries = Tries::new(&policy, &Method::GET, Instant::now());
         assert!(!tries.goes_on_after(&error()));
         assert!(tries.goes_on_after(&ProxyError::ReadTimeout));
         assert!(!tries.goes_on_after(&ProxyError::BodyTooLarge));
@@ -93,17 +93,17 @@ mod tests {
         let policy = Retry::default();
         for method in ["POST", "PATCH", "LOCK"] {
             let method = Method::from_bytes(method.as_bytes()).expect("a method");
-            assert!(!Tries::new(&policy, &method).may_repeat(), "{method}");
+            assert!(!Tries::new(&policy, &method, Instant::now()).may_repeat(), "{method}");
         }
         for method in [Method::GET, Method::PUT, Method::DELETE, Method::HEAD] {
-            assert!(Tries::new(&policy, &method).may_repeat(), "{method}");
+            assert!(Tries::new(&policy, &method, Instant::now()).may_repeat(), "{method}");
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn no_try_starts_after_the_time_limit() {
         let policy = Retry { timeout: Some(Duration::from_secs(2)), tries: 0, ..Retry::default() };
-        let mut tries = Tries::new(&policy, &Method::GET);
+        let mut tries = Tries::new(&policy, &Method::GET, Instant::now());
         tries.begin();
         assert!(tries.goes_on_after(&error()));
         tokio::time::advance(Duration::from_secs(3)).await;

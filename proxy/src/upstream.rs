@@ -2,12 +2,19 @@
 //!
 //! A connection has no task of its own. Whoever uses it polls it in place ([`Connection::send`], then the response body
 //! does), so a request needs no wake-up between tasks; while it is idle nobody polls it and the pool's sweep finds the
-//! dead ones.
+//! dead ones. [`relay`] keeps hyper from waking the wrong one.
 
 pub(crate) mod connect;
 pub(crate) mod pool;
+mod relay;
 
-use crate::{body::RequestBody, error::ProxyError, table::Endpoint, timeout::Deadline};
+use self::relay::Relay;
+use crate::{
+    body::RequestBody,
+    error::ProxyError,
+    table::Endpoint,
+    timeout::{Deadline, Tick},
+};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::{Body, Frame};
@@ -17,7 +24,7 @@ use std::{
     pin::Pin,
     task::{Context, Poll, Waker},
 };
-use tokio::{net::TcpStream, time::Instant};
+use tokio::net::TcpStream;
 
 /// An HTTP/1.1 connection to an endpoint.
 pub(crate) struct Connection {
@@ -27,7 +34,8 @@ pub(crate) struct Connection {
     driver: Option<Driver>,
     /// The driver has finished; it must not be polled again.
     finished: bool,
-    created: Instant,
+    relay: Relay,
+    created: Tick,
     requests: u32,
 }
 
@@ -43,8 +51,8 @@ pub(crate) struct Unanswered {
 // === impl Connection ===
 
 impl Connection {
-    fn new(endpoint: Endpoint, sender: http1::SendRequest<RequestBody>, driver: Driver) -> Self {
-        Self { endpoint, sender, driver: Some(driver), finished: false, created: Instant::now(), requests: 0 }
+    fn new(endpoint: Endpoint, sender: http1::SendRequest<RequestBody>, driver: Driver, now: Tick) -> Self {
+        Self { endpoint, sender, driver: Some(driver), finished: false, relay: Relay::new(), created: now, requests: 0 }
     }
 
     /// True after the first request: a failure may then only mean that the endpoint closed an idle connection.
@@ -52,15 +60,23 @@ impl Connection {
         self.requests > 1
     }
 
-    /// Drives the connection; `cx` is woken when there is more to do.
-    fn drive(&mut self, cx: &mut Context<'_>) {
-        if !self.finished
-            && let Some(driver) = &mut self.driver
-            && driver.poll_without_shutdown(cx).is_ready()
-        {
-            // An error of the driver also reaches the response or its body, which is where it is handled.
-            self.finished = true;
+    /// Drives the connection; `user` is woken when there is more to do.
+    fn drive(&mut self, user: &Waker) {
+        if self.finished {
+            return;
         }
+        let Some(driver) = &mut self.driver else { return };
+        self.relay.begin();
+        let driven = driver.poll_without_shutdown(&mut Context::from_waker(self.relay.waker()));
+        self.relay.end(user);
+        // An error of the driver also reaches the response or its body, which is where it is handled.
+        self.finished = driven.is_ready();
+    }
+
+    /// Drives the connection without anybody waiting for it.
+    fn drive_idle(&mut self) {
+        self.drive(Waker::noop());
+        self.relay.mute();
     }
 
     /// Sends a request and waits for the head of its response. The caller sets the deadline; the request body moves it.
@@ -71,10 +87,11 @@ impl Connection {
         expired: impl Fn() -> ProxyError,
     ) -> Result<Response<Incoming>, Box<Unanswered>> {
         self.requests += 1;
+        self.relay.mute();
         let response = self.sender.try_send_request(request);
         let mut response = std::pin::pin!(response);
         std::future::poll_fn(|cx| {
-            self.drive(cx);
+            self.drive(cx.waker());
             // The response only arrives while the connection is driven, which was just now: no need for a wake-up.
             let mut quiet = Context::from_waker(Waker::noop());
             let mut answer = response.as_mut().poll(&mut quiet);
@@ -100,14 +117,14 @@ impl Connection {
     /// True when the connection can carry another request.
     fn is_reusable(&mut self) -> bool {
         if !self.finished && !self.sender.is_ready() {
-            self.drive(&mut Context::from_waker(Waker::noop()));
+            self.drive_idle();
         }
         !self.finished && self.sender.is_ready()
     }
 
     /// True when the endpoint closed the connection while it was idle.
     fn is_dead(&mut self) -> bool {
-        self.drive(&mut Context::from_waker(Waker::noop()));
+        self.drive_idle();
         self.finished || self.sender.is_closed()
     }
 
@@ -121,17 +138,20 @@ impl Connection {
     pub(crate) fn poll_body(
         &mut self,
         mut body: Pin<&mut Incoming>,
-        cx: &mut Context<'_>,
+        cx: &Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        if let Poll::Ready(frame) = body.as_mut().poll_frame(cx) {
+        // Bytes only arrive while the connection is driven, and asking for them only wakes its driver: that is us.
+        let mut quiet = Context::from_waker(Waker::noop());
+        self.relay.mute();
+        if let Poll::Ready(frame) = body.as_mut().poll_frame(&mut quiet) {
             return Poll::Ready(frame);
         }
-        self.drive(cx);
+        self.drive(cx.waker());
         if self.finished {
             // Nothing more will come: the body ends here, complete or with an error.
             self.driver = None;
         }
-        body.poll_frame(cx)
+        body.poll_frame(&mut quiet)
     }
 }
 

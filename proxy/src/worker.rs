@@ -179,6 +179,11 @@ impl Worker {
         fresh
     }
 
+    /// The table as of the last request: for what need not be newer than that.
+    pub(crate) fn last_view(&self) -> Rc<View> {
+        Rc::clone(&self.view.borrow())
+    }
+
     pub(crate) fn timers(&self) -> &Rc<Timers> {
         &self.timers
     }
@@ -215,7 +220,7 @@ impl Worker {
     /// Gives a connection back to the pool.
     pub(crate) fn give(&self, connection: Box<upstream::Connection>) {
         let limits = self.view.borrow().table.settings().upstream_keep_alive;
-        self.pool.borrow_mut().give(connection, &limits);
+        self.pool.borrow_mut().give(connection, &limits, self.timers.now());
     }
 
     async fn keep_house(self: Rc<Self>) {
@@ -226,12 +231,12 @@ impl Worker {
             let view = self.view();
             let limits = view.table.settings().upstream_keep_alive;
             if swept.as_ref().is_some_and(|table| Arc::ptr_eq(table, &view.table)) {
-                self.pool.borrow_mut().sweep(&limits, |_| true);
+                self.pool.borrow_mut().sweep(&limits, self.timers.now(), |_| true);
                 continue;
             }
             let backends = view.table.backends();
             let endpoints: HashSet<&Endpoint> = backends.iter().flat_map(|backend| backend.endpoints()).collect();
-            self.pool.borrow_mut().sweep(&limits, |endpoint| endpoints.contains(endpoint));
+            self.pool.borrow_mut().sweep(&limits, self.timers.now(), |endpoint| endpoints.contains(endpoint));
             let keys: HashSet<_> = backends.iter().map(|backend| backend.key()).collect();
             self.balancers.borrow_mut().retain(|key| keys.contains(key));
             swept = Some(Arc::clone(&view.table));

@@ -1,7 +1,7 @@
 //! One client connection: its protocol, its deadlines, its end.
 
 use super::io::{IoCounters, ServerIo};
-use crate::{body::ResponseBody, request, timeout::Deadline, worker::Worker};
+use crate::{body::ResponseBody, request, table::Settings, timeout::Deadline, worker::Worker};
 use http::HeaderValue;
 use hyper::{
     body::Incoming,
@@ -47,6 +47,8 @@ pub(crate) struct Connection {
     peer_header: HeaderValue,
     port_header: HeaderValue,
     requests: Cell<u32>,
+    /// `keep-alive-requests` as of the last time that somebody looked.
+    most_requests: Cell<u32>,
     active: Cell<u32>,
     read_before: Cell<u64>,
 }
@@ -132,8 +134,13 @@ impl Connection {
         }
     }
 
+    /// Takes over settings that may have changed since the connection was accepted.
+    pub(crate) fn refresh(&self, settings: &Settings) {
+        self.most_requests.set(settings.keep_alive_requests);
+    }
+
     fn limit_of(&self, waiting: Waiting) -> Option<Duration> {
-        let view = self.worker.view();
+        let view = self.worker.last_view();
         let settings = view.table().settings();
         match waiting {
             Waiting::Request => None,
@@ -156,7 +163,7 @@ impl Connection {
         let mut closing = false;
         let result = std::future::poll_fn(|cx| {
             loop {
-                let last = self.requests.get() >= self.worker.view().table().settings().keep_alive_requests;
+                let last = self.requests.get() >= self.most_requests.get();
                 if !closing && (last || self.worker.is_draining()) {
                     closing = true;
                     protocol.as_mut().graceful_shutdown();
@@ -216,6 +223,7 @@ impl Downstream {
             peer_header: text(peer.to_string()),
             port_header: text(port.to_string()),
             requests: Cell::new(0),
+            most_requests: Cell::new(worker.view().table().settings().keep_alive_requests),
             active: Cell::new(0),
             read_before: Cell::new(0),
         });

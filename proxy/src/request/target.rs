@@ -1,22 +1,21 @@
 //! Which host and which path a request is for. Everything that HTTP leaves ambiguous ends here.
 
+use super::fields::Fields;
 use crate::{error::ProxyError, table::normalize_path};
-use http::{HeaderValue, Method, Request, Version, header};
+use http::{HeaderValue, Method, Version, request::Parts};
 use std::borrow::Cow;
 
 /// The host of a request as the client wrote it, with port: valid text, empty only for HTTP/1.0 without Host.
 ///
 /// RFC 9112 §3.2: the target's authority beats the Host field; HTTP/1.1 without exactly one Host is an error. RFC 9113
 /// §8.3.1: Host and `:authority` must not differ.
-pub(super) fn host<B>(request: &Request<B>) -> Result<HeaderValue, ProxyError> {
-    let mut fields = request.headers().get_all(header::HOST).iter();
-    let field = fields.next();
-    if fields.next().is_some() {
+pub(super) fn host(head: &Parts, fields: &Fields<'_>) -> Result<HeaderValue, ProxyError> {
+    if fields.hosts > 1 {
         return Err(ProxyError::BadRequest("more than one Host"));
     }
-    let value = match (request.uri().authority(), field) {
+    let value = match (head.uri.authority(), fields.host) {
         (Some(authority), Some(field))
-            if request.version() == Version::HTTP_2
+            if head.version == Version::HTTP_2
                 && !field.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes()) =>
         {
             return Err(ProxyError::BadRequest("Host differs from :authority"));
@@ -25,18 +24,18 @@ pub(super) fn host<B>(request: &Request<B>) -> Result<HeaderValue, ProxyError> {
             HeaderValue::from_str(authority.as_str()).map_err(|_| ProxyError::BadRequest("invalid authority"))?
         }
         (None, Some(field)) => field.clone(),
-        (None, None) if request.version() < Version::HTTP_11 => return Ok(HeaderValue::from_static("")),
+        (None, None) if head.version < Version::HTTP_11 => return Ok(HeaderValue::from_static("")),
         (None, None) => return Err(ProxyError::BadRequest("no Host")),
     };
     if is_host(value.as_bytes()) { Ok(value) } else { Err(ProxyError::BadRequest("invalid Host")) }
 }
 
 /// The path of a request in normal form.
-pub(super) fn path<B>(request: &Request<B>) -> Result<Cow<'_, str>, ProxyError> {
-    if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
+pub(super) fn path(head: &Parts) -> Result<Cow<'_, str>, ProxyError> {
+    if matches!(head.method, Method::CONNECT | Method::TRACE) {
         return Err(ProxyError::MethodNotAllowed);
     }
-    let path = request.uri().path();
+    let path = head.uri.path();
     if !path.starts_with('/') {
         return Err(ProxyError::BadRequest("the target is not a path"));
     }
@@ -61,19 +60,21 @@ fn is_host(value: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::{Request, header};
 
-    fn request(version: Version, target: &str, hosts: &[&str]) -> Request<()> {
+    fn request(version: Version, target: &str, hosts: &[&str]) -> Parts {
         let mut builder = Request::builder().version(version).uri(target);
         for host in hosts {
             builder = builder.header(header::HOST, *host);
         }
-        builder.body(()).expect("a request")
+        builder.body(()).expect("a request").into_parts().0
     }
 
     #[test]
     fn one_host_and_nothing_ambiguous() {
         let ok = |version, target, hosts: &[&str]| {
-            host(&request(version, target, hosts)).map(|value| value.to_str().expect("text").to_owned()).ok()
+            let head = request(version, target, hosts);
+            host(&head, &Fields::of(&head.headers)).map(|value| value.to_str().expect("text").to_owned()).ok()
         };
         assert_eq!(ok(Version::HTTP_11, "/", &["A.example:80"]), Some("A.example:80".to_owned()));
         assert_eq!(ok(Version::HTTP_11, "http://b.example/x", &["a.example"]), Some("b.example".to_owned()));

@@ -1,8 +1,7 @@
 //! Opens connections to endpoints.
 
 use super::Connection;
-use crate::{error::ProxyError, table::Endpoint, timeout::Deadline};
-use hyper::client::conn::http1;
+use crate::{error::ProxyError, table::Endpoint, timeout::Deadline, worker::Worker};
 use hyper_util::rt::TokioIo;
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -12,7 +11,7 @@ pub(crate) async fn connect(
     endpoint: Endpoint,
     limit: Duration,
     deadline: &Deadline,
-    http1: &http1::Builder,
+    worker: &Worker,
 ) -> Result<Box<Connection>, ProxyError> {
     let stream = deadline
         .limit(limit, TcpStream::connect(endpoint.address))
@@ -21,6 +20,6 @@ pub(crate) async fn connect(
         .map_err(ProxyError::Connect)?;
     // A proxy writes whole messages; waiting for more only adds latency.
     stream.set_nodelay(true).map_err(ProxyError::Connect)?;
-    let (sender, driver) = http1.handshake(TokioIo::new(stream)).await.map_err(ProxyError::Upstream)?;
-    Ok(Box::new(Connection::new(endpoint, sender, driver)))
+    let (sender, driver) = worker.http1_client().handshake(TokioIo::new(stream)).await.map_err(ProxyError::Upstream)?;
+    Ok(Box::new(Connection::new(endpoint, sender, driver, worker.timers().now())))
 }

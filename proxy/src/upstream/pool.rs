@@ -1,9 +1,11 @@
 //! Idle connections of one worker, per endpoint, the most recently used first.
 
 use super::Connection;
-use crate::table::{Endpoint, UpstreamKeepAlive};
+use crate::{
+    table::{Endpoint, UpstreamKeepAlive},
+    timeout::Tick,
+};
 use hashbrown::HashMap;
-use tokio::time::Instant;
 
 /// The pool of one worker.
 #[derive(Debug, Default)]
@@ -15,7 +17,7 @@ pub(crate) struct Pool {
 #[derive(Debug)]
 struct Idle {
     connection: Box<Connection>,
-    since: Instant,
+    since: Tick,
 }
 
 // === impl Pool ===
@@ -34,11 +36,10 @@ impl Pool {
     }
 
     /// Gives a connection back after a complete exchange; it is closed when it may not or cannot be used again.
-    pub(crate) fn give(&mut self, mut connection: Box<Connection>, limits: &UpstreamKeepAlive) {
-        let now = Instant::now();
+    pub(crate) fn give(&mut self, mut connection: Box<Connection>, limits: &UpstreamKeepAlive, now: Tick) {
         if limits.connections == 0
             || connection.requests >= limits.requests
-            || now.duration_since(connection.created) >= limits.max_age
+            || now.since(connection.created) >= limits.max_age
             || !connection.is_reusable()
         {
             return;
@@ -46,6 +47,7 @@ impl Pool {
         if self.total >= limits.connections as usize && !self.evict_oldest(connection.endpoint) {
             return;
         }
+        connection.relay.mute();
         self.total += 1;
         self.idle.entry(connection.endpoint).or_default().push(Idle { connection, since: now });
     }
@@ -63,13 +65,12 @@ impl Pool {
     }
 
     /// Closes connections that are dead, idle for too long, or lead to an endpoint that `keep` no longer knows.
-    pub(crate) fn sweep(&mut self, limits: &UpstreamKeepAlive, keep: impl Fn(&Endpoint) -> bool) {
-        let now = Instant::now();
+    pub(crate) fn sweep(&mut self, limits: &UpstreamKeepAlive, now: Tick, keep: impl Fn(&Endpoint) -> bool) {
         self.idle.retain(|endpoint, idle| {
             if !keep(endpoint) {
                 return false;
             }
-            idle.retain_mut(|idle| now.duration_since(idle.since) < limits.timeout && !idle.connection.is_dead());
+            idle.retain_mut(|idle| now.since(idle.since) < limits.timeout && !idle.connection.is_dead());
             !idle.is_empty()
         });
         self.total = self.idle.values().map(Vec::len).sum();

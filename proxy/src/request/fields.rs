@@ -1,0 +1,192 @@
+//! The fields of a request in one pass: what they say about routing, and which of them go on.
+//!
+//! A header map hashes a name for every look-up. A request is looked at here by walking its fields twice, once to learn
+//! and once to build the outbound head, which costs a fraction of asking for each name.
+
+use crate::{forwarded, hop};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+/// What the proxy does with a field of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    /// Goes on as it is.
+    Pass,
+    /// Ends here: hop-by-hop, replaced by our own value, or not to be believed from a client.
+    Drop,
+    Host,
+    Connection,
+    Upgrade,
+    ContentLength,
+    Cookie,
+    RequestId,
+    ForwardedFor,
+    ForwardedHost,
+}
+
+/// What the fields of a request say.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Fields<'a> {
+    pub(super) host: Option<&'a HeaderValue>,
+    pub(super) hosts: usize,
+    pub(super) upgrade: Option<&'a HeaderValue>,
+    pub(super) request_id: Option<&'a HeaderValue>,
+    pub(super) content_length: Option<&'a HeaderValue>,
+    pub(super) forwarded_for: Option<&'a HeaderValue>,
+    pub(super) forwarded_host: Option<&'a HeaderValue>,
+    /// `Connection` names further fields that end here.
+    names_fields: bool,
+    cookies: usize,
+}
+
+// === impl Fields ===
+
+impl<'a> Fields<'a> {
+    /// Learns from the fields.
+    pub(super) fn of(headers: &'a HeaderMap) -> Self {
+        let mut fields = Self::default();
+        for (name, value) in headers {
+            match Role::of(name) {
+                Role::Pass | Role::Drop => {}
+                Role::Host => {
+                    fields.host.get_or_insert(value);
+                    fields.hosts += 1;
+                }
+                Role::Connection => fields.names_fields |= hop::names_fields(value),
+                Role::Upgrade => fields.upgrade = Some(value),
+                Role::ContentLength => fields.content_length = Some(value),
+                Role::Cookie => fields.cookies += 1,
+                Role::RequestId => fields.request_id = Some(value).filter(|value| !value.is_empty()),
+                Role::ForwardedFor => fields.forwarded_for = Some(value).filter(|value| !value.is_empty()),
+                Role::ForwardedHost => fields.forwarded_host = Some(value).filter(|value| !value.is_empty()),
+            }
+        }
+        fields
+    }
+
+    /// Adds the fields that go on to `out`.
+    pub(super) fn pass(&self, headers: &HeaderMap, out: &mut HeaderMap) {
+        let named = if self.names_fields { hop::named_fields(headers) } else { Vec::new() };
+        for (name, value) in headers {
+            match Role::of(name) {
+                Role::Pass | Role::ContentLength if !named.contains(name) => {
+                    out.append(name.clone(), value.clone());
+                }
+                Role::Cookie if self.cookies == 1 => {
+                    out.append(name.clone(), value.clone());
+                }
+                _ => {}
+            }
+        }
+        if self.cookies > 1 {
+            join_cookies(headers, out);
+        }
+    }
+}
+
+/// HTTP/2 clients may send a field per cookie; HTTP/1.1 wants one line (RFC 9113 §8.2.3).
+fn join_cookies(headers: &HeaderMap, out: &mut HeaderMap) {
+    let all: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if let Ok(joined) = HeaderValue::from_bytes(&all.join(&b"; "[..])) {
+        out.append(header::COOKIE, joined);
+    }
+}
+
+// === impl Role ===
+
+impl Role {
+    fn of(name: &HeaderName) -> Self {
+        match *name {
+            header::ACCEPT | header::ACCEPT_ENCODING | header::USER_AGENT => Self::Pass,
+            header::HOST => Self::Host,
+            header::CONNECTION => Self::Connection,
+            header::CONTENT_LENGTH => Self::ContentLength,
+            header::COOKIE => Self::Cookie,
+            header::UPGRADE => Self::Upgrade,
+            header::TE | header::TRANSFER_ENCODING | header::EXPECT => Self::Drop,
+            _ => Self::of_text(name.as_str()),
+        }
+    }
+
+    fn of_text(name: &str) -> Self {
+        match name.as_bytes().first() {
+            Some(b'x') => match name {
+                forwarded::X_REQUEST_ID_NAME => return Self::RequestId,
+                "x-forwarded-for" => return Self::ForwardedFor,
+                "x-forwarded-host" => return Self::ForwardedHost,
+                "x-real-ip"
+                | "x-forwarded-port"
+                | "x-forwarded-proto"
+                | "x-forwarded-scheme"
+                | "x-scheme"
+                | "x-original-forwarded-for"
+                | "x-original-forwarded-host" => return Self::Drop,
+                _ => {}
+            },
+            Some(b's') if forwarded::is_client_certificate_field(name) => return Self::Drop,
+            // `Proxy` becomes HTTP_PROXY in CGI programs ("httpoxy").
+            Some(b'p') if matches!(name, "proxy" | "proxy-connection") => return Self::Drop,
+            Some(b'k') if name == "keep-alive" => return Self::Drop,
+            Some(b'h') if name == "http2-settings" => return Self::Drop,
+            _ => {}
+        }
+        // nginx's ignore_invalid_headers and underscores_in_headers: letters, digits and `-` only.
+        if name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') { Self::Pass } else { Self::Drop }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn passed(lines: &[(&'static str, &'static str)]) -> Vec<String> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        let mut out = HeaderMap::new();
+        Fields::of(&headers).pass(&headers, &mut out);
+        out.iter().map(|(name, value)| format!("{name}: {}", value.to_str().expect("text"))).collect()
+    }
+
+    #[test]
+    fn fields_named_in_connection_end_here_but_the_message_stays_intact() {
+        let lines = [
+            ("connection", "close, X-Secret, host, content-length"),
+            ("connection", "x-other"),
+            ("x-secret", "1"),
+            ("x-other", "1"),
+            ("host", "a"),
+            ("content-length", "3"),
+            ("accept", "*/*"),
+        ];
+        assert_eq!(passed(&lines), ["content-length: 3", "accept: */*"]);
+    }
+
+    #[test]
+    fn what_a_client_says_about_itself_ends_here() {
+        let lines = [
+            ("x-real-ip", "1.1.1.1"),
+            ("x-forwarded-proto", "https"),
+            ("x-original-forwarded-for", "1.1.1.1"),
+            ("ssl-client-verify", "SUCCESS"),
+            ("ssl-client-subject-dn", "CN=admin"),
+            ("proxy", "http://evil"),
+            ("te", "trailers"),
+            ("keep-alive", "300"),
+            ("x-forwarded-prefix", "/p"),
+            ("proxy-authorization", "Basic x"),
+        ];
+        assert_eq!(passed(&lines), ["x-forwarded-prefix: /p", "proxy-authorization: Basic x"]);
+    }
+
+    #[test]
+    fn names_with_underscore_or_dot_are_dropped() {
+        assert_eq!(passed(&[("x_real_ip", "1"), ("x.y", "1"), ("x-fine-2", "1")]), ["x-fine-2: 1"]);
+    }
+
+    #[test]
+    fn repeated_fields_keep_their_order_and_cookies_become_one_line() {
+        let lines = [("x-a", "1"), ("cookie", "a=1"), ("x-a", "2"), ("cookie", "b=2")];
+        assert_eq!(passed(&lines), ["x-a: 1", "x-a: 2", "cookie: a=1; b=2"]);
+    }
+}
