@@ -35,7 +35,7 @@ pub(crate) fn reachable(address: SocketAddr) -> SocketAddr {
 impl fmt::Display for Guide<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [http, https, admin] = [self.http, self.https, self.admin].map(reachable);
-        let (manifests, ca) = (self.manifests.display(), quote(self.authority));
+        let (manifests, ca) = (self.manifests.display(), quote_path(self.authority));
         let curl =
             |host: &str, address: SocketAddr| format!("--resolve {host}:{}:{}", address.port(), ip(address.ip()));
         let (hp, sp) = (http.port(), https.port());
@@ -74,7 +74,10 @@ impl fmt::Display for Guide<'_> {
         step(
             "change the routing",
             &[
-                format!("sed -i.bak s/hello.localhost/hi.localhost/ {}", quote(&self.manifests.join("ingress.yaml"))),
+                format!(
+                    "sed -i.bak s/hello.localhost/hi.localhost/ {}",
+                    quote_path(&self.manifests.join("ingress.yaml"))
+                ),
                 format!("curl {} http://hi.localhost:{hp}/", curl("hi.localhost", http)),
             ],
         )?;
@@ -93,11 +96,14 @@ fn ip(ip: IpAddr) -> String {
     }
 }
 
-/// A path as a shell takes it.
-pub(crate) fn quote(path: &Path) -> String {
-    let text = path.display().to_string();
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+".contains(c);
-    if text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
+/// One word for a shell.
+pub(crate) fn quote(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:,@".contains(c);
+    if text.chars().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
+
+fn quote_path(path: &Path) -> String {
+    quote(&path.display().to_string())
 }
 
 #[cfg(test)]
@@ -128,7 +134,7 @@ mod tests {
 
     #[test]
     fn quotes_survive_a_shell() {
-        assert_eq!(quote(Path::new("/tmp/x-1/ca.crt")), "/tmp/x-1/ca.crt");
-        assert_eq!(quote(Path::new("/it's")), r"'/it'\''s'");
+        assert_eq!(quote("/tmp/x-1/ca.crt"), "/tmp/x-1/ca.crt");
+        assert_eq!(quote("/it's"), r"'/it'\''s'");
     }
 }

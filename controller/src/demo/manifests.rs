@@ -67,10 +67,6 @@ impl Directory {
         Ok(this)
     }
 
-    pub(crate) fn root(&self) -> &Path {
-        self.root.path()
-    }
-
     /// What the file source reads.
     pub(crate) fn manifests(&self) -> PathBuf {
         self.root.path().join("manifests")

@@ -20,8 +20,8 @@ pub(crate) struct Echo {
     pub(crate) version: String,
     /// Whether the client came over TLS, as `X-Forwarded-Proto` says.
     pub(crate) tls: bool,
-    /// In the order received, repeated names included.
-    pub(crate) headers: Vec<(String, String)>,
+    /// `name: value`, in the order received, repeated names included.
+    pub(crate) headers: Vec<String>,
     /// Bytes of the request body.
     pub(crate) body_length: u64,
 }
@@ -46,7 +46,7 @@ pub(super) async fn answer(request: Request<Incoming>, identity: &Identity) -> R
         query: head.uri.query().map(str::to_owned),
         version: version(head.version).to_owned(),
         tls: field(header::HeaderName::from_static("x-forwarded-proto")).eq_ignore_ascii_case("https"),
-        headers: head.headers.iter().map(|(name, value)| (name.to_string(), lossy(value.as_bytes()))).collect(),
+        headers: head.headers.iter().map(|(name, value)| format!("{name}: {}", lossy(value.as_bytes()))).collect(),
         body_length,
     };
     let mut json = serde_json::to_string_pretty(&echo).expect("strings and numbers always serialise");

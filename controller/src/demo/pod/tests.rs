@@ -26,7 +26,7 @@ async fn says_what_it_received() {
         query: Some("q=1&q=2".to_owned()),
         version: "HTTP/1.1".to_owned(),
         tls: false,
-        headers: vec![("host".to_owned(), "a.example:81".to_owned()), ("content-length".to_owned(), "5".to_owned())],
+        headers: vec!["host: a.example:81".to_owned(), "content-length: 5".to_owned()],
         body_length: 5,
     };
     assert_eq!(echo, expected);
