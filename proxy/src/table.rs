@@ -174,3 +174,6 @@ impl VirtualHost {
         &self.routes
     }
 }
+
+#[cfg(test)]
+mod tests;
