@@ -3,7 +3,7 @@
 //!
 //! A pod parses HTTP/1.1 by itself so that it can report the exact bytes of names,
 //! values and targets. What it does is decided by the target (`/pod/...`, see
-//! [`answer`]) and by its [`Behaviour`]; it knows nothing of the subject.
+//! `answer.rs`) and by its [`Behaviour`]; it knows nothing of the subject.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

@@ -2,7 +2,7 @@
 //!
 //! Understands the arguments that people give to `cargo test`: names to look for,
 //! `--exact`, `--skip NAME`, `--list`, `--test-threads N`, `--nocapture`. A test is
-//! never ignored. It ends by itself, by a panic, or by [`LIMIT`].
+//! never ignored. It ends by itself, by a panic, or by `LIMIT`.
 
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
