@@ -1,0 +1,269 @@
+//! The command line: text → `Command`. All errors are reported at once; nothing is done here.
+
+use std::ffi::OsString;
+use std::fmt::Display;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use lexopt::{Arg, Parser, ValueExt};
+
+use crate::peer::{Peer, Programs};
+use crate::work::Work;
+
+/// What the user wants done.
+#[derive(Debug)]
+pub(crate) enum Command {
+    Compare(Compare),
+    Callgrind(Callgrind),
+    Origin { threads: usize },
+    Help,
+}
+
+/// Options of a comparison.
+#[derive(Debug)]
+pub(crate) struct Compare {
+    pub(crate) works: Vec<Work>,
+    pub(crate) peers: Vec<Peer>,
+    pub(crate) programs: Programs,
+    pub(crate) rounds: usize,
+    pub(crate) seconds: u64,
+    pub(crate) workers: usize,
+    pub(crate) idle_connections: usize,
+    pub(crate) latency: bool,
+    pub(crate) memory: bool,
+    pub(crate) output: Option<PathBuf>,
+    pub(crate) from: Option<PathBuf>,
+    pub(crate) keep: Option<PathBuf>,
+    pub(crate) write_docs: bool,
+}
+
+/// Options of counting instructions.
+#[derive(Debug)]
+pub(crate) struct Callgrind {
+    pub(crate) works: Vec<Work>,
+    pub(crate) programs: Programs,
+    pub(crate) requests: u64,
+    pub(crate) output: Option<PathBuf>,
+}
+
+pub(crate) const HELP: &str = "\
+Measures what rust-nginx, nginx, HAProxy and Envoy cost for the same work, side by side.
+
+Usage: rust-nginx-bench [OPTIONS]
+       rust-nginx-bench callgrind [--only WORKS] [--subject PATH] [--requests N] [--output DIR]
+
+  --only WORKS        comma list of h1, tls, h2, connect, handshake, large (default: all)
+  --peers PEERS       comma list of nginx, rust-nginx, haproxy, envoy (default: all)
+  --subject PATH      rust-nginx binary (default: cargo build --release)
+  --baseline PATH     a second rust-nginx binary to measure beside the first
+  --rounds N          rounds (default 5, with --quick 2)
+  --seconds N         length of one sample (default 3, with --quick 1)
+  --quick             few short rounds
+  --workers N         workers or threads of each peer (default 2)
+  --connections N     idle connections for the memory per connection (default 2000)
+  --no-latency        leave out the latencies at a fixed rate
+  --no-memory         leave out memory
+  --output FILE       result file (default: target/bench/TIME.json)
+  --from FILE         measure nothing, take the results of an earlier run
+  --write-docs        write the tables into README.md and docs/performance.md
+  --keep DIR          leave configurations and logs there
+
+callgrind counts instructions per request of rust-nginx with valgrind.
+  --requests N        requests that are counted (default 2000)
+  --output DIR        leave the profiles there (default: target/bench/callgrind)
+";
+
+/// Parses the arguments that follow the program name.
+pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, Vec<String>> {
+    let mut arguments = arguments.into_iter().peekable();
+    let word = arguments.peek().and_then(|first| first.to_str()).map(str::to_owned);
+    let mut errors = Vec::new();
+    let command = match word.as_deref() {
+        Some("origin") => {
+            let threads = arguments.nth(1).and_then(|text| text.to_str()?.parse().ok());
+            match threads {
+                Some(threads) => Command::Origin { threads },
+                None => return Err(vec!["origin: the number of threads is missing".to_owned()]),
+            }
+        }
+        Some("callgrind") => {
+            arguments.next();
+            Command::Callgrind(callgrind(Parser::from_args(arguments), &mut errors))
+        }
+        _ => compare(Parser::from_args(arguments), &mut errors),
+    };
+    if errors.is_empty() { Ok(command) } else { Err(errors) }
+}
+
+fn callgrind(mut parser: Parser, errors: &mut Vec<String>) -> Callgrind {
+    let mut options =
+        Callgrind { works: Work::ALL.to_vec(), programs: Programs::default(), requests: 2000, output: None };
+    while let Some(option) = next(&mut parser, errors) {
+        match option.as_str() {
+            "only" => set(&mut options.works, list(&mut parser), &option, errors),
+            "subject" => set(&mut options.programs.subject, path(&mut parser), &option, errors),
+            "requests" => set(&mut options.requests, positive(&mut parser), &option, errors),
+            "output" => set(&mut options.output, path(&mut parser), &option, errors),
+            _ => errors.push(format!("callgrind: unknown option --{option}")),
+        }
+    }
+    options
+}
+
+fn compare(mut parser: Parser, errors: &mut Vec<String>) -> Command {
+    let mut options = Compare {
+        works: Work::ALL.to_vec(),
+        peers: vec![Peer::Nginx, Peer::RustNginx, Peer::Haproxy, Peer::Envoy],
+        programs: Programs::default(),
+        rounds: 0,
+        seconds: 0,
+        workers: 2,
+        idle_connections: 2000,
+        latency: true,
+        memory: true,
+        output: None,
+        from: None,
+        keep: None,
+        write_docs: false,
+    };
+    let mut quick = false;
+    while let Some(option) = next(&mut parser, errors) {
+        match option.as_str() {
+            "only" => set(&mut options.works, list(&mut parser), &option, errors),
+            "peers" => set(&mut options.peers, list(&mut parser), &option, errors),
+            "subject" => set(&mut options.programs.subject, path(&mut parser), &option, errors),
+            "baseline" => set(&mut options.programs.baseline, path(&mut parser), &option, errors),
+            "rounds" => set(&mut options.rounds, positive(&mut parser), &option, errors),
+            "seconds" => set(&mut options.seconds, positive(&mut parser), &option, errors),
+            "workers" => set(&mut options.workers, positive(&mut parser), &option, errors),
+            "connections" => {
+                set(&mut options.idle_connections, positive(&mut parser), &option, errors);
+            }
+            "output" => set(&mut options.output, path(&mut parser), &option, errors),
+            "from" => set(&mut options.from, path(&mut parser), &option, errors),
+            "keep" => set(&mut options.keep, path(&mut parser), &option, errors),
+            "quick" => quick = true,
+            "no-latency" => options.latency = false,
+            "no-memory" => options.memory = false,
+            "write-docs" => options.write_docs = true,
+            "help" | "h" => return Command::Help,
+            _ => errors.push(format!("unknown option --{option}")),
+        }
+    }
+    let default = |given, normal, short| match given {
+        0 if quick => short,
+        0 => normal,
+        given => given,
+    };
+    options.rounds = default(options.rounds, 5, 2);
+    options.seconds = default(options.seconds as usize, 3, 1) as u64;
+    if options.programs.baseline.is_some() && !options.peers.contains(&Peer::Baseline) {
+        options.peers.push(Peer::Baseline);
+    }
+    options.peers.sort_unstable();
+    options.peers.dedup();
+    options.works.sort_unstable();
+    options.works.dedup();
+    if options.latency && options.from.is_none() && !options.peers.contains(&Peer::Nginx) {
+        errors.push("--peers without nginx needs --no-latency: the rate is a share of nginx's".to_owned());
+    }
+    Command::Compare(options)
+}
+
+/// The name of the next option; what is not an option is an error.
+fn next(parser: &mut Parser, errors: &mut Vec<String>) -> Option<String> {
+    loop {
+        match parser.next() {
+            Ok(Some(Arg::Long(name))) => return Some(name.to_owned()),
+            Ok(Some(Arg::Short(name))) => return Some(name.to_string()),
+            Ok(Some(Arg::Value(value))) => {
+                errors.push(format!("unexpected argument `{}`", value.to_string_lossy()));
+            }
+            Ok(None) => return None,
+            Err(error) => {
+                errors.push(error.to_string());
+                return None;
+            }
+        }
+    }
+}
+
+fn set<T>(place: &mut T, value: Result<T, impl Display>, option: &str, errors: &mut Vec<String>) {
+    match value {
+        Ok(value) => *place = value,
+        Err(error) => errors.push(format!("--{option}: {error:#}")),
+    }
+}
+
+fn list<T: FromStr<Err = anyhow::Error>>(parser: &mut Parser) -> anyhow::Result<Vec<T>> {
+    let text = parser.value()?.string()?;
+    text.split(',').map(|word| word.trim().parse()).collect()
+}
+
+fn path(parser: &mut Parser) -> Result<Option<PathBuf>, lexopt::Error> {
+    Ok(Some(PathBuf::from(parser.value()?)))
+}
+
+fn positive<T: FromStr + Default + PartialEq>(parser: &mut Parser) -> anyhow::Result<T> {
+    let text = parser.value()?.string()?;
+    match text.parse() {
+        Ok(number) if number != T::default() => Ok(number),
+        _ => anyhow::bail!("`{text}` is not a whole number above 0"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse_words(line: &str) -> Result<Command, Vec<String>> {
+        parse(line.split_whitespace().map(OsString::from))
+    }
+
+    fn compare_words(line: &str) -> Compare {
+        match parse_words(line) {
+            Ok(Command::Compare(options)) => options,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn defaults_and_quick() {
+        let options = compare_words("");
+        assert_eq!((options.rounds, options.seconds), (5, 3));
+        assert_eq!(options.works, Work::ALL);
+        let options = compare_words("--quick --rounds 7");
+        assert_eq!((options.rounds, options.seconds), (7, 1));
+    }
+
+    #[test]
+    fn a_baseline_is_a_peer() {
+        let options = compare_words("--baseline old --peers rust-nginx,nginx --only h2,h1");
+        assert_eq!(options.peers, [Peer::Nginx, Peer::RustNginx, Peer::Baseline]);
+        assert_eq!(options.works, [Work::H1, Work::H2]);
+    }
+
+    #[test]
+    fn all_errors_come_at_once() {
+        let errors = parse_words("--rounds 0 --peers apache --fast stray").unwrap_err();
+        assert_eq!(errors.len(), 4, "{errors:?}");
+        assert!(errors[1].contains("apache") && errors[1].contains("accepted: nginx"), "{errors:?}");
+    }
+
+    #[test]
+    fn latencies_need_nginx() {
+        assert!(parse_words("--peers haproxy").is_err());
+        assert!(parse_words("--peers haproxy --no-latency").is_ok());
+    }
+
+    #[test]
+    fn callgrind_has_options_of_its_own() {
+        match parse_words("callgrind --requests 10 --only tls") {
+            Ok(Command::Callgrind(options)) => {
+                assert_eq!((options.requests, options.works), (10, vec![Work::Tls]));
+            }
+            other => panic!("{other:?}"),
+        }
+        assert!(parse_words("callgrind --quick").is_err());
+    }
+}
