@@ -146,4 +146,22 @@ impl ReconcileMetrics {
         self.errors.inc();
         self.last_successful.set(0);
     }
+
+    /// Counters that nobody renders.
+    #[cfg(test)]
+    pub(crate) fn detached() -> Self {
+        let counter = |name: &str| IntCounter::new(name, name).unwrap();
+        let gauge = |name: &str| IntGauge::new(name, name).unwrap();
+        Self { success: counter("a"), errors: counter("b"), last_successful: gauge("c"), last_timestamp: gauge("d") }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn installs(&self) -> u64 {
+        self.success.get()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn failures(&self) -> u64 {
+        self.errors.get()
+    }
 }

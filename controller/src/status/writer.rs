@@ -181,9 +181,9 @@ async fn put(client: &Client, name: &ObjectName, patch: &Patch<Value>) -> Result
 fn patch(addresses: &[Address]) -> Value {
     let entries: Vec<Value> = addresses
         .iter()
-        .map(|(ip, hostname)| match (ip, hostname) {
-            (Some(ip), None) => json!({ "ip": **ip }),
-            (ip, hostname) => json!({ "ip": ip.as_deref(), "hostname": hostname.as_deref() }),
+        .map(|(ip, hostname)| {
+            let entry = [("ip", ip), ("hostname", hostname)];
+            entry.iter().filter_map(|(key, value)| Some((*key, value.as_deref()?))).collect::<Value>()
         })
         .collect();
     // Null removes the field (RFC 7396 §2).
@@ -218,16 +218,16 @@ impl Ledger {
             return Work::default();
         }
         let ours = &pass.compiled.ingresses;
-        self.written.retain(|name, _| ours.contains(name));
+        self.written.retain(|name, written| ours.contains(name) && now < written.at + self.interval);
         let mut work = Work::default();
         for ingress in ours.iter().filter_map(|name| ingresses.get(name)) {
             if is_same(&ingress.status, desired) {
-                self.written.remove(&ingress.name);
                 continue;
             }
-            let wait = self.written.get(&ingress.name).filter(|written| {
-                written.uid == ingress.uid && *written.addresses == *desired && now < written.at + self.interval
-            });
+            let wait = self
+                .written
+                .get(&ingress.name)
+                .filter(|written| written.uid == ingress.uid && *written.addresses == *desired);
             match wait {
                 Some(written) => {
                     let at = written.at + self.interval;
