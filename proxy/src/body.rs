@@ -10,7 +10,7 @@ use std::{
     cell::{Cell, RefCell},
     pin::Pin,
     rc::Rc,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -69,7 +69,7 @@ pub(crate) struct UpstreamBody {
     /// `None` once it went back to the pool.
     connection: Option<Box<Connection>>,
     /// A frame that was already there when the head arrived.
-    first: Option<Frame<Bytes>>,
+    first: Option<Result<Frame<Bytes>, hyper::Error>>,
     worker: Rc<Worker>,
     deadline: Rc<Deadline>,
     read_timeout: Duration,
@@ -221,25 +221,19 @@ impl ResponseBody {
         deadline: &Rc<Deadline>,
         read_timeout: Duration,
     ) -> Self {
-        let mut first = None;
-        if !incoming.is_end_stream() {
-            let mut quiet = Context::from_waker(Waker::noop());
-            if let Poll::Ready(Some(Ok(frame))) = Pin::new(&mut incoming).poll_frame(&mut quiet) {
-                first = Some(frame);
-            }
-        }
+        let mut first = if incoming.is_end_stream() { None } else { connection.arrived(&mut incoming) };
         if incoming.is_end_stream() {
-            let data = first.take().map(Frame::into_data);
-            match data {
+            match first.take().map(|frame| frame.map(Frame::into_data)) {
                 None => {
                     worker.give(connection);
                     return Self::empty();
                 }
-                Some(Ok(data)) => {
+                Some(Ok(Ok(data))) => {
                     worker.give(connection);
                     return Self::full(data);
                 }
-                Some(Err(frame)) => first = Some(frame),
+                Some(Ok(Err(other))) => first = Some(Ok(other)),
+                Some(Err(error)) => first = Some(Err(error)),
             }
         }
         Self {
@@ -305,8 +299,12 @@ impl Body for ResponseBody {
 impl UpstreamBody {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         if let Some(first) = self.first.take() {
-            self.finish_if_ended();
-            return Poll::Ready(Some(Ok(first)));
+            if first.is_ok() {
+                self.finish_if_ended();
+            } else {
+                self.connection = None;
+            }
+            return Poll::Ready(Some(first.map_err(Into::into)));
         }
         let Some(connection) = &mut self.connection else { return Poll::Ready(None) };
         match connection.poll_body(Pin::new(&mut self.incoming), cx) {
@@ -356,7 +354,7 @@ impl UpstreamBody {
     fn size_hint(&self) -> SizeHint {
         let hint = self.incoming.size_hint();
         match (&self.first, hint.exact()) {
-            (Some(first), Some(rest)) => {
+            (Some(Ok(first)), Some(rest)) => {
                 SizeHint::with_exact(rest + first.data_ref().map_or(0, |data| data.len() as u64))
             }
             _ => hint,

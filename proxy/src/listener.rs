@@ -25,6 +25,9 @@ pub(crate) struct Listener {
 /// Pause after an accept failed for want of a resource (file descriptors, memory), as nginx does.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 
+/// Content type of a TLS record that carries a handshake (RFC 8446 §5.1).
+const TLS_HANDSHAKE: u8 = 22;
+
 // === impl Listener ===
 
 impl Listener {
@@ -100,14 +103,18 @@ async fn serve_tls(stream: TcpStream, downstream: Downstream, tls: Arc<Configura
     let config = Arc::clone(tls.select(downstream.http2_allowed()));
     let timeout = downstream.header_timeout();
     let handshake = async {
-        let mut acceptor = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream);
-        match (&mut acceptor).await {
-            Ok(start) => start.into_stream(config).await.map_err(|error| (error, None)),
-            Err(error) => Err((error, acceptor.take_io())),
+        // As nginx does: one look at the first byte tells TLS from plain HTTP before anything is consumed.
+        let mut first = [0];
+        match stream.peek(&mut first).await? {
+            0 => return Err(ErrorKind::UnexpectedEof.into()),
+            _ if first[0] != TLS_HANDSHAKE => return io::answer_plain_http(stream).await.map(|()| None),
+            _ => {}
         }
+        let start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await?;
+        start.into_stream(config).await.map(Some)
     };
     match downstream.deadline().limit(timeout, handshake).await {
-        Some(Ok(stream)) => {
+        Some(Ok(Some(stream))) => {
             let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
             let io = ServerIo::tls(stream, downstream.io());
             if http2 {
@@ -116,21 +123,8 @@ async fn serve_tls(stream: TcpStream, downstream: Downstream, tls: Arc<Configura
                 downstream.serve_http1(io).await;
             }
         }
-        Some(Err((error, stream))) => {
-            tracing::debug!(%error, "TLS handshake failed");
-            if let Some(stream) = stream.filter(|_| is_not_tls(&error)) {
-                // Best effort: the client may have closed already.
-                let _ = downstream.deadline().limit(timeout, io::answer_plain_http(stream)).await;
-            }
-        }
+        Some(Ok(None)) => tracing::debug!("plain HTTP on the TLS port"),
+        Some(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
         None => tracing::debug!("TLS handshake not complete in time"),
     }
-}
-
-/// True when the first bytes were no TLS record at all, such as a plain HTTP request.
-fn is_not_tls(error: &std::io::Error) -> bool {
-    error
-        .get_ref()
-        .and_then(|inner| inner.downcast_ref::<rustls::Error>())
-        .is_some_and(|error| matches!(error, rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType)))
 }

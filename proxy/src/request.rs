@@ -55,13 +55,14 @@ pub(crate) async fn handle(
     connection: Rc<Connection>,
     request: Request<Incoming>,
 ) -> Result<Response<ResponseBody>, Infallible> {
+    let version = request.version();
     let mut exchange = Exchange::open(&connection, request.method().clone());
     // One table for the whole request, whatever is installed meanwhile.
     let view = connection.worker().view();
     let settings = view.table().settings();
     connection.refresh(settings);
     let answer = answer(&connection, &view, request, &mut exchange).await;
-    let response = match answer {
+    let mut response = match answer {
         Ok(Answer::Local(response)) => local(response, &connection, settings),
         Ok(Answer::Endpoint(mut response)) => {
             add_hsts(&mut response, &connection, settings);
@@ -69,12 +70,16 @@ pub(crate) async fn handle(
         }
         Ok(Answer::Switched(response, tunnel)) => {
             exchange.answered(response.status());
+            connection.become_tunnel();
             upgrade::spawn(connection.worker(), tunnel, exchange);
             return Ok(response);
         }
         Err(error) => local(failed(&error), &connection, settings),
     };
     exchange.answered(response.status());
+    if version == Version::HTTP_11 && connection.is_last_request() {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     Ok(response.map(|body| body.with_exchange(exchange)))
 }
 

@@ -134,6 +134,15 @@ impl Connection {
         Some((parts.io.into_inner(), parts.read_buf))
     }
 
+    /// The frame of the body that has arrived already, without asking the socket for more.
+    pub(crate) fn arrived(&self, body: &mut Incoming) -> Option<Result<Frame<Bytes>, hyper::Error>> {
+        self.relay.mute();
+        match Pin::new(body).poll_frame(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(frame) => frame,
+            Poll::Pending => None,
+        }
+    }
+
     /// Polls the body of the response that this connection is delivering.
     pub(crate) fn poll_body(
         &mut self,

@@ -19,7 +19,7 @@ use std::{
     time::Duration,
 };
 
-/// How long a drained or idle HTTP/2 connection may take to say goodbye.
+/// How long a connection may take to say goodbye, or to bring its first request, once it is to be closed.
 const GOODBYE: Duration = Duration::from_secs(5);
 
 /// Scheme of the client's connection to us.
@@ -134,6 +134,16 @@ impl Connection {
         }
     }
 
+    /// True when the client must not send another request on this connection.
+    pub(crate) fn is_last_request(&self) -> bool {
+        self.requests.get() >= self.most_requests.get() || self.worker.is_draining()
+    }
+
+    /// The connection leaves HTTP.
+    pub(crate) fn become_tunnel(&self) {
+        self.io.become_tunnel();
+    }
+
     /// Takes over settings that may have changed since the connection was accepted.
     pub(crate) fn refresh(&self, settings: &Settings) {
         self.most_requests.set(settings.keep_alive_requests);
@@ -163,19 +173,23 @@ impl Connection {
         let mut closing = false;
         let result = std::future::poll_fn(|cx| {
             loop {
-                let last = self.requests.get() >= self.most_requests.get();
-                if !closing && (last || self.worker.is_draining()) {
+                // A connection that has not brought its first request yet still gets to: it was accepted.
+                if !closing && self.requests.get() > 0 && self.is_last_request() {
                     closing = true;
                     protocol.as_mut().graceful_shutdown();
                 }
                 if let Poll::Ready(result) = protocol.as_mut().poll_done(cx) {
                     return Poll::Ready(Ok(result));
                 }
+                if !closing && self.requests.get() > 0 && self.is_last_request() {
+                    continue;
+                }
                 let now = self.waiting();
-                if waiting != Some(now) {
-                    waiting = Some(now);
+                let draining = self.worker.is_draining();
+                if waiting != Some((now, draining)) {
+                    waiting = Some((now, draining));
                     match self.limit_of(now) {
-                        Some(_) if closing && now == Waiting::Idle => self.deadline.set(GOODBYE),
+                        Some(limit) if draining || closing => self.deadline.set(limit.min(GOODBYE)),
                         Some(limit) => self.deadline.set(limit),
                         None => self.deadline.clear(),
                     }
@@ -251,7 +265,7 @@ impl Downstream {
         let mut builder = http1::Builder::new();
         let keep_alive = !connection.worker.view().table().settings().keep_alive.is_zero();
         // hyper's own timer would be set for every head; ours costs a store.
-        builder.keep_alive(keep_alive).header_read_timeout(None).half_close(true);
+        builder.keep_alive(keep_alive).header_read_timeout(None);
         let service = {
             let connection = Rc::clone(&connection);
             service_fn(move |request: http::Request<Incoming>| request::handle(Rc::clone(&connection), request))

@@ -201,6 +201,8 @@ fn upgrades_become_tunnels_in_both_directions() {
         while let Some(byte) = client.bytes(1) {
             client.send(byte.to_ascii_uppercase());
         }
+        // The client's end of its direction has arrived; ours is still open.
+        client.send("goodbye");
     });
     let proxy = Running::to(&[origin.address]);
     let mut client = proxy.connect();
@@ -215,6 +217,9 @@ fn upgrades_become_tunnels_in_both_directions() {
         client.send("hello");
         assert_eq!(client.bytes(5).unwrap(), b"HELLO");
     }
+    client.stream.shutdown(std::net::Shutdown::Write).unwrap();
+    assert_eq!(client.bytes(7).unwrap(), b"goodbye");
+    assert!(client.is_closed());
 }
 
 #[test]
@@ -356,5 +361,50 @@ fn a_drain_finishes_what_has_begun_and_refuses_nobody_who_got_in() {
     release.send(()).unwrap();
     let response = busy.read();
     assert_eq!((response.status(), response.header("connection")), (200, Some("close")));
+    assert_eq!(drain.join().unwrap(), 0);
+}
+
+#[test]
+fn a_response_that_breaks_off_never_looks_complete() {
+    for (head, body) in [("Content-Length: 100", "half"), ("Transfer-Encoding: chunked", "4\r\nhalf\r\n")] {
+        let response = format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n{body}");
+        let origin = Origin::raw(move |stream| {
+            let mut client = Client::new(stream);
+            client.read();
+            client.send(&response);
+        });
+        let proxy = Running::to(&[origin.address]);
+        let mut client = proxy.connect();
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert!(client.try_read().is_none(), "{head}: the client must see that bytes are missing");
+    }
+}
+
+#[test]
+fn a_connection_that_was_accepted_brings_its_first_request_even_during_a_drain() {
+    let origin = Origin::echo();
+    let mut proxy = Running::to(&[origin.address]);
+    let address = proxy.http();
+    // A busy connection keeps the drain going.
+    let mut busy = proxy.connect();
+    busy.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n1");
+    let mut early = proxy.connect();
+    let mut unknown = proxy.connect();
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while proxy.handle.metrics().open_connections() < 3 {
+        assert!(std::time::Instant::now() < deadline);
+        std::thread::yield_now();
+    }
+    let drain = std::thread::spawn(move || proxy.drain(PATIENCE));
+    while std::net::TcpStream::connect(address).is_ok() {
+        assert!(std::time::Instant::now() < deadline, "the listener closes");
+    }
+    let response = early.get("/");
+    assert_eq!((response.status(), response.header("connection")), (200, Some("close")));
+    unknown.send("GET /%zz HTTP/1.1\r\nHost: a\r\n\r\n");
+    let response = unknown.read();
+    assert_eq!((response.status(), response.header("connection")), (400, Some("close")), "our own answers too");
+    busy.send("2");
+    assert_eq!(busy.read().status(), 200);
     assert_eq!(drain.join().unwrap(), 0);
 }
