@@ -56,7 +56,7 @@ impl Metrics {
             .const_label("build", "")
             .const_label("repository", env!("CARGO_PKG_REPOSITORY"));
         this.gauge(build).set(1);
-        this.register(ProcessCollector::default());
+        this.register(ProcessCollector::new(&this.constant));
         this
     }
 

@@ -49,7 +49,7 @@ pub fn run(config: &Serve) -> anyhow::Result<ExitCode> {
         }
         tokio::select! {
             () = running.stop() => Ok(ExitCode::SUCCESS),
-            name = signals.next() => {
+            name = signals.again() => {
                 warn!(signal = name, "ending at once");
                 Ok(ExitCode::FAILURE)
             }
@@ -309,10 +309,25 @@ async fn ended(parts: &mut JoinSet<&'static str>) -> anyhow::Error {
 // === impl Signals ===
 
 impl Signals {
+    /// How long after a signal another one counts as the same.
+    const ECHO: Duration = Duration::from_millis(500);
+
     /// Takes the signals over from the default, which is to end at once.
     pub(crate) fn new() -> anyhow::Result<Self> {
         let listen = |kind| signal(kind).context("cannot listen for signals");
         Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+    }
+
+    /// The name of one that somebody sends on purpose after the first. Supervisors tend to send the first one twice, to
+    /// the process and to its group.
+    pub(crate) async fn again(&mut self) -> &'static str {
+        let first = Instant::now();
+        loop {
+            let name = self.next().await;
+            if first.elapsed() > Self::ECHO {
+                return name;
+            }
+        }
     }
 
     /// The name of the next one.

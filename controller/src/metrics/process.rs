@@ -1,11 +1,12 @@
 //! What the kernel says about this process: `process_*`, and the same under the names that dashboards for nginx use.
 
-use super::PREFIX;
+use super::opts;
 use prometheus::{
     Counter, Gauge, Opts,
     core::{Collector, Desc},
     proto::MetricFamily,
 };
+use rust_nginx_proxy::metrics::ConstantLabels;
 use std::fs;
 
 /// Ticks per second in the files of /proc: USER_HZ, which is 100 on every architecture that Rust supports.
@@ -14,6 +15,7 @@ const TICKS: f64 = 100.0;
 /// Reads /proc when scraped. A file that cannot be read leaves its metrics out.
 #[derive(Debug)]
 pub(super) struct ProcessCollector {
+    constant: ConstantLabels,
     desc: Desc,
 }
 
@@ -32,11 +34,11 @@ struct Readings {
 
 // === impl ProcessCollector ===
 
-impl Default for ProcessCollector {
-    fn default() -> Self {
-        let opts = Opts::new("process_start_time_seconds", "Start of the process, in seconds since the epoch");
+impl ProcessCollector {
+    pub(super) fn new(constant: &ConstantLabels) -> Self {
+        let opts = Opts::new("process_start_time_seconds", "Start, in seconds since the epoch");
         let desc = Desc::new(opts.name, opts.help, Vec::new(), opts.const_labels).expect("the name is a constant");
-        Self { desc }
+        Self { constant: constant.clone(), desc }
     }
 }
 
@@ -47,40 +49,38 @@ impl Collector for ProcessCollector {
 
     fn collect(&self) -> Vec<MetricFamily> {
         let readings = Readings::take();
-        let nginx = |name: &str| format!("{PREFIX}nginx_process_{name}");
+        let own = |name: &str, help: &str| Opts::new(format!("process_{name}"), help);
+        let nginx = |name: &str, help: &str| opts(&self.constant, &format!("nginx_process_{name}"), help);
         let mut families = Vec::new();
-        let mut gauge = |name: String, help: &str, value: Option<f64>| families.extend(render_gauge(name, help, value));
-        gauge("process_start_time_seconds".into(), "Start, in seconds since the epoch", readings.start_time);
-        gauge("process_resident_memory_bytes".into(), "Memory in RAM", readings.resident);
-        gauge("process_virtual_memory_bytes".into(), "Address space in use", readings.virtual_memory);
-        gauge("process_open_fds".into(), "Open file descriptors", readings.open_files);
-        gauge("process_max_fds".into(), "Limit of open file descriptors", readings.max_files);
-        gauge(nginx("num_procs"), "Processes", Some(1.0));
-        gauge(nginx("oldest_start_time_seconds"), "Start, in seconds since the epoch", readings.start_time);
-        gauge(nginx("resident_memory_bytes"), "Memory in RAM", readings.resident);
-        gauge(nginx("virtual_memory_bytes"), "Address space in use", readings.virtual_memory);
-        let mut counter =
-            |name: String, help: &str, value: Option<f64>| families.extend(render_counter(name, help, value));
-        counter("process_cpu_seconds_total".into(), "CPU time, user and system", readings.cpu_seconds);
-        counter(nginx("cpu_seconds_total"), "CPU time, user and system", readings.cpu_seconds);
-        counter(nginx("read_bytes_total"), "Bytes read, sockets included", readings.read);
-        counter(nginx("write_bytes_total"), "Bytes written, sockets included", readings.written);
+        let mut gauge = |opts: Opts, value: Option<f64>| {
+            if let Some(value) = value {
+                let gauge = Gauge::with_opts(opts).expect("the name is a constant");
+                gauge.set(value);
+                families.extend(gauge.collect());
+            }
+        };
+        gauge(own("start_time_seconds", "Start, in seconds since the epoch"), readings.start_time);
+        gauge(own("resident_memory_bytes", "Memory in RAM"), readings.resident);
+        gauge(own("virtual_memory_bytes", "Address space in use"), readings.virtual_memory);
+        gauge(own("open_fds", "Open file descriptors"), readings.open_files);
+        gauge(own("max_fds", "Limit of open file descriptors"), readings.max_files);
+        gauge(nginx("num_procs", "Processes"), Some(1.0));
+        gauge(nginx("oldest_start_time_seconds", "Start, in seconds since the epoch"), readings.start_time);
+        gauge(nginx("resident_memory_bytes", "Memory in RAM"), readings.resident);
+        gauge(nginx("virtual_memory_bytes", "Address space in use"), readings.virtual_memory);
+        let mut counter = |opts: Opts, value: Option<f64>| {
+            if let Some(value) = value {
+                let counter = Counter::with_opts(opts).expect("the name is a constant");
+                counter.inc_by(value);
+                families.extend(counter.collect());
+            }
+        };
+        counter(own("cpu_seconds_total", "CPU time, user and system"), readings.cpu_seconds);
+        counter(nginx("cpu_seconds_total", "CPU time, user and system"), readings.cpu_seconds);
+        counter(nginx("read_bytes_total", "Bytes read, sockets included"), readings.read);
+        counter(nginx("write_bytes_total", "Bytes written, sockets included"), readings.written);
         families
     }
-}
-
-fn render_gauge(name: String, help: &str, value: Option<f64>) -> Vec<MetricFamily> {
-    let Some(value) = value else { return Vec::new() };
-    let gauge = Gauge::with_opts(Opts::new(name, help)).expect("the name is a constant");
-    gauge.set(value);
-    gauge.collect()
-}
-
-fn render_counter(name: String, help: &str, value: Option<f64>) -> Vec<MetricFamily> {
-    let Some(value) = value else { return Vec::new() };
-    let counter = Counter::with_opts(Opts::new(name, help)).expect("the name is a constant");
-    counter.inc_by(value);
-    counter.collect()
 }
 
 // === impl Readings ===

@@ -76,7 +76,7 @@ fn what_was_written_is_not_written_again_while_the_watch_lags() {
     let (mut ledger, start) = (Ledger::new(INTERVAL), Instant::now());
     let desired: Arc<[Address]> = [ip("192.0.2.1")].into();
     let before = ingress("a", "1", &[]);
-    assert_eq!(due(&mut ledger, &pass(&[before.clone()], &["a"]), &desired, start), ["a"]);
+    assert_eq!(due(&mut ledger, &pass(std::slice::from_ref(&before), &["a"]), &desired, start), ["a"]);
     ledger.wrote(&before, &desired, start);
     // Another event comes before the watch tells of our write.
     let lagging = pass(&[before.clone(), ingress("b", "2", &desired)], &["a", "b"]);

@@ -180,7 +180,7 @@ fn secrets_of_other_types_count_while_they_are_referred_to() {
     apply(&mut state, &WatchId::OtherSecrets, "a/other", secret("a/other", "Opaque"));
     apply(&mut state, &WatchId::TlsSecrets, "a/tls", secret("a/tls", "kubernetes.io/tls"));
     let tls = ("a/tls".to_owned(), "kubernetes.io/tls".to_owned());
-    assert_eq!(secrets(&state), [tls.clone()]);
+    assert_eq!(secrets(&state), std::slice::from_ref(&tls));
     refer(&mut state, &["a/basic", "a/other"]);
     let opaque = |name: &str| (name.to_owned(), "Opaque".to_owned());
     assert_eq!(secrets(&state), [opaque("a/basic"), opaque("a/other"), tls.clone()]);

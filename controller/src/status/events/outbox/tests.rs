@@ -112,7 +112,7 @@ fn sync_is_said_for_new_and_changed_ingresses() {
     outbox.follow(&pass(vec![written, ingress("b", "1")], vec![]), now);
     assert_eq!(outbox.len(), 0);
     let annotated = Ingress { annotations: [("x".to_owned(), "y".to_owned())].into(), ..ingress("a", "3") };
-    outbox.follow(&pass(vec![annotated.clone(), ingress("b", "1")], vec![]), now);
+    outbox.follow(&pass(vec![annotated, ingress("b", "1")], vec![]), now);
     // A second change while the first one waits is the same Event.
     let again = Ingress { annotations: [("x".to_owned(), "z".to_owned())].into(), ..ingress("a", "4") };
     outbox.follow(&pass(vec![again, ingress("b", "1")], vec![]), now);
