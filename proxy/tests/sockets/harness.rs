@@ -273,7 +273,7 @@ impl Message {
     }
 
     /// The echoed request, where the endpoint was an echo.
-    pub(crate) fn echoed(&self) -> Message {
+    pub(crate) fn echoed(&self) -> Self {
         let mut reader = BufReader::new(&self.body[..]);
         let mut start = String::new();
         reader.read_line(&mut start).unwrap();
@@ -286,6 +286,6 @@ impl Message {
         }
         let mut body = Vec::new();
         reader.read_to_end(&mut body).unwrap();
-        Message { start: start.trim_end().to_owned(), headers, body }
+        Self { start: start.trim_end().to_owned(), headers, body }
     }
 }

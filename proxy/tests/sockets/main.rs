@@ -1,6 +1,7 @@
 //! The proxy on real sockets, in process: raw bytes in, raw bytes out, with endpoints that misbehave on purpose.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
+#![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "blocking clients and endpoints, in threads")]
 
 mod harness;
 mod plain;

@@ -37,7 +37,11 @@ impl Running {
         let arrived = self.snapshots.wait_for(|snapshot| snapshot.as_ref().is_some_and(|it| names(it) == expected));
         let outcome = timeout(Duration::from_secs(20), arrived).await;
         let arrived = outcome.is_ok_and(|result| result.is_ok());
-        assert!(arrived, "expected {expected:?}, found {:?}", self.snapshots.borrow().as_ref().map(|it| format!("{it:?}")));
+        assert!(
+            arrived,
+            "expected {expected:?}, found {:?}",
+            self.snapshots.borrow().as_ref().map(|it| format!("{it:?}"))
+        );
     }
 }
 
