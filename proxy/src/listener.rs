@@ -11,6 +11,7 @@ pub(crate) use self::{
 };
 use self::{connection::Downstream, io::ServerIo};
 use crate::{tls::Configurations, worker::Worker};
+use http::HeaderValue;
 use std::{io::ErrorKind, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::LazyConfigAcceptor;
@@ -19,6 +20,8 @@ use tokio_rustls::LazyConfigAcceptor;
 pub(crate) struct Listener {
     socket: TcpListener,
     address: SocketAddr,
+    /// The port as endpoints are told it.
+    port: HeaderValue,
     tls: Option<Arc<Configurations>>,
 }
 
@@ -33,7 +36,8 @@ const TLS_HANDSHAKE: u8 = 22;
 impl Listener {
     pub(crate) fn new(socket: std::net::TcpListener, tls: Option<Arc<Configurations>>) -> std::io::Result<Self> {
         let address = socket.local_addr()?;
-        Ok(Self { socket: TcpListener::from_std(socket)?, address, tls })
+        let port = if tls.is_some() { 443 } else { address.port() };
+        Ok(Self { socket: TcpListener::from_std(socket)?, address, port: HeaderValue::from(port), tls })
     }
 
     /// Accepts until the worker drains. What the kernel has queued by then is still served: closing a `SO_REUSEPORT`
@@ -73,7 +77,7 @@ impl Listener {
 
     fn spawn(&self, stream: TcpStream, peer: SocketAddr, worker: &Rc<Worker>) {
         let scheme = if self.tls.is_some() { Scheme::Https } else { Scheme::Http };
-        let downstream = Downstream::new(worker, peer, self.address.port(), scheme);
+        let downstream = Downstream::new(worker, peer, self.port.clone(), scheme);
         match &self.tls {
             None => {
                 tokio::task::spawn_local(serve_plain(stream, downstream));
@@ -85,12 +89,13 @@ impl Listener {
     }
 }
 
+/// HTTP/2 is boxed in both: its state is large, and every connection would be as large as the largest.
 async fn serve_plain(stream: TcpStream, downstream: Downstream) {
     let mut io = ServerIo::plain(stream, downstream.io());
     let timeout = downstream.header_timeout();
     if downstream.http2_allowed() {
         match downstream.deadline().limit(timeout, io.peek_http2_preface()).await {
-            Some(Ok(true)) => return downstream.serve_http2(io).await,
+            Some(Ok(true)) => return Box::pin(downstream.serve_http2(io)).await,
             Some(Ok(false)) => {}
             Some(Err(error)) => return tracing::debug!(%error, "client closed before its first request"),
             None => return tracing::debug!("client sent nothing in time"),
@@ -118,7 +123,7 @@ async fn serve_tls(stream: TcpStream, downstream: Downstream, tls: Arc<Configura
             let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
             let io = ServerIo::tls(stream, downstream.io());
             if http2 {
-                downstream.serve_http2(io).await;
+                Box::pin(downstream.serve_http2(io)).await;
             } else {
                 downstream.serve_http1(io).await;
             }

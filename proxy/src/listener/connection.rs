@@ -222,10 +222,9 @@ impl Drop for Connection {
 // === impl Downstream ===
 
 impl Downstream {
-    pub(super) fn new(worker: &Rc<Worker>, peer: SocketAddr, local_port: u16, scheme: Scheme) -> Self {
+    pub(super) fn new(worker: &Rc<Worker>, peer: SocketAddr, port_header: HeaderValue, scheme: Scheme) -> Self {
         let peer = peer.ip().to_canonical();
-        let text = |value: String| HeaderValue::try_from(value).expect("addresses and numbers are valid header values");
-        let port = if scheme == Scheme::Https { 443 } else { local_port };
+        let view = worker.view();
         let connection = Rc::new_cyclic(|weak| Connection {
             worker: Rc::clone(worker),
             id: worker.connection_opened(weak.clone()),
@@ -234,10 +233,10 @@ impl Downstream {
             io: Arc::default(),
             deadline: worker.timers().deadline(),
             request_deadline: RefCell::new(None),
-            peer_header: text(peer.to_string()),
-            port_header: text(port.to_string()),
+            peer_header: address_header(peer),
+            port_header,
             requests: Cell::new(0),
-            most_requests: Cell::new(worker.view().table().settings().keep_alive_requests),
+            most_requests: Cell::new(view.table().settings().keep_alive_requests),
             active: Cell::new(0),
             read_before: Cell::new(0),
         });
@@ -253,17 +252,17 @@ impl Downstream {
     }
 
     pub(super) fn header_timeout(&self) -> Duration {
-        self.connection.worker.view().table().settings().client_header_timeout
+        self.connection.worker.last_view().table().settings().client_header_timeout
     }
 
     pub(super) fn http2_allowed(&self) -> bool {
-        self.connection.worker.view().table().settings().http2
+        self.connection.worker.last_view().table().settings().http2
     }
 
     pub(super) async fn serve_http1(self, io: ServerIo) {
         let connection = self.connection;
         let mut builder = http1::Builder::new();
-        let keep_alive = !connection.worker.view().table().settings().keep_alive.is_zero();
+        let keep_alive = !connection.worker.last_view().table().settings().keep_alive.is_zero();
         // hyper's own timer would be set for every head; ours costs a store.
         builder.keep_alive(keep_alive).header_read_timeout(None);
         let service = {
@@ -276,7 +275,7 @@ impl Downstream {
 
     pub(super) async fn serve_http2(self, io: ServerIo) {
         let connection = self.connection;
-        let streams = connection.worker.view().table().settings().http2_max_concurrent_streams;
+        let streams = connection.worker.last_view().table().settings().http2_max_concurrent_streams;
         let mut builder = http2::Builder::new(LocalExecutor);
         builder.max_concurrent_streams(streams).max_header_list_size(32 * 1024);
         let service = {
@@ -298,6 +297,26 @@ impl<F: Future + 'static> hyper::rt::Executor<F> for LocalExecutor {
             future.await;
         });
     }
+}
+
+/// An address as a header value. Formatting machinery costs more than the rest of accepting a connection.
+fn address_header(address: IpAddr) -> HeaderValue {
+    const EXPECT: &str = "digits, letters, dots and colons are valid in a header value";
+    let IpAddr::V4(v4) = address else {
+        return HeaderValue::try_from(address.to_string()).expect(EXPECT);
+    };
+    let mut text = [0; 15];
+    let mut length = 0;
+    for (index, octet) in v4.octets().into_iter().enumerate() {
+        let digits = [(100, octet / 100), (10, octet / 10 % 10), (1, octet % 10)];
+        let significant = digits.into_iter().filter(|(unit, _)| octet >= *unit || *unit == 1);
+        let dot = (index > 0).then_some(b'.');
+        for byte in dot.into_iter().chain(significant.map(|(_, digit)| b'0' + digit)) {
+            text[length] = byte;
+            length += 1;
+        }
+    }
+    HeaderValue::from_bytes(&text[..length]).expect(EXPECT)
 }
 
 // === impl Protocol ===
@@ -328,5 +347,18 @@ where
 
     fn poll_done(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), hyper::Error>> {
         self.poll(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_written_as_everybody_writes_them() {
+        for text in ["0.0.0.0", "1.20.203.255", "127.0.0.1", "10.100.9.99", "2001:db8::1", "::1"] {
+            let address: IpAddr = text.parse().expect("an address");
+            assert_eq!(address_header(address), text);
+        }
     }
 }
