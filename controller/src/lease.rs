@@ -8,7 +8,7 @@
 mod rules;
 
 use self::rules::{Action, Claim, Rules};
-use crate::{args::Election, snapshot::ObjectName};
+use crate::{args::Election, snapshot::ObjectName, telemetry::chain};
 use k8s_openapi::{
     api::coordination::v1::{Lease, LeaseSpec},
     apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta},
@@ -97,7 +97,9 @@ impl Elector {
         if let Some((spec, version)) = self.rules.release(jiff::Timestamp::now()) {
             match self.replace(spec, version).await {
                 Ok(_) => info!(lease = %self.name, "Lease released"),
-                Err(error) => warn!(lease = %self.name, %error, "cannot release the Lease; it expires by itself"),
+                Err(error) => {
+                    warn!(lease = %self.name, error = chain(&error), "cannot release the Lease; it expires by itself")
+                }
             }
         }
     }
@@ -110,7 +112,7 @@ impl Elector {
                     info!(lease = %self.name, "the Lease can be reached again");
                 }
             }
-            Ok(Err(error)) => self.complain(error.to_string()),
+            Ok(Err(error)) => self.complain(chain(&error)),
             Err(_) => self.complain("the API server did not answer in time".to_owned()),
         }
         let now = Instant::now();

@@ -3,7 +3,7 @@
 //! Owns the translation of `-v` into levels. `RUST_LOG` overrides it. The access log is the proxy's and goes to stdout.
 
 use crate::args::{Log, LogFormat};
-use std::io;
+use std::{error::Error, io};
 use tracing_subscriber::{EnvFilter, fmt};
 
 /// Starts logging for the whole process; once.
@@ -34,11 +34,26 @@ pub fn init(log: Log) -> anyhow::Result<()> {
 fn directives(verbosity: u32) -> &'static str {
     match verbosity {
         // kube repeats each failed watch; our own watcher says it once, with the address.
-        0 | 1 => "info,kube_runtime=off,kube_client=error",
-        2 | 3 => "info,rust_nginx=debug,rust_nginx_proxy=debug,kube_runtime=off,kube_client=error",
+        0 | 1 => "info,kube_runtime=off,kube_client=off",
+        2 | 3 => "info,rust_nginx=debug,rust_nginx_proxy=debug,kube_runtime=off,kube_client=off",
         4 => "debug,hyper_util=info",
         _ => "debug,rust_nginx=trace,rust_nginx_proxy=trace",
     }
+}
+
+/// An error with its causes. The outer ones often only say that a request failed; the innermost one says why.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let message = error.to_string();
+        if !text.contains(&message) {
+            text.push_str(": ");
+            text.push_str(&message);
+        }
+        cause = error.source();
+    }
+    text
 }
 
 #[cfg(test)]

@@ -89,6 +89,8 @@ pub struct Running {
     /// What writes to the cluster.
     writers: JoinSet<()>,
     candidate: Option<Candidate>,
+    /// Without an election, the word that we lead; it holds as long as somebody can say otherwise.
+    _alone: watch::Sender<bool>,
 }
 
 /// The signals that end the process.
@@ -128,11 +130,12 @@ impl Running {
 
         let mut writers = JoinSet::new();
         let mut candidate = None;
+        let alone = watch::Sender::new(true);
         let feed = match &config.source {
             Source::Manifests(directory) => {
                 let (snapshots_sender, snapshots) = watch::channel(None);
                 spawn(&mut parts, "the file source", files::run(directory.clone(), snapshots_sender));
-                metrics.watch_passes(passes.clone(), watch::channel(true).1);
+                metrics.watch_passes(passes.clone(), alone.subscribe());
                 Feed { snapshots, coverage: watch::channel(Coverage::Everything).1 }
             }
             Source::Cluster(access) => {
@@ -142,7 +145,7 @@ impl Running {
                     let gauge = metrics.leader(&election.lease.name);
                     Candidate::start(client, election, &config.identity.pod_name, gauge)
                 });
-                let leader = candidate.as_ref().map_or_else(|| watch::channel(true).1, Candidate::leader);
+                let leader = candidate.as_ref().map_or_else(|| alone.subscribe(), Candidate::leader);
                 metrics.watch_passes(passes.clone(), leader.clone());
                 status::start(&mut writers, client, config, &passes, &leader);
                 let (source, feed) = cluster::Source::new(&cluster, wanted(config), references, waiting_sender);
@@ -177,6 +180,7 @@ impl Running {
             parts,
             writers,
             candidate,
+            _alone: alone,
         })
     }
 
@@ -310,7 +314,7 @@ async fn ended(parts: &mut JoinSet<&'static str>) -> anyhow::Error {
 
 impl Signals {
     /// How long after a signal another one counts as the same.
-    const ECHO: Duration = Duration::from_millis(500);
+    const ECHO: Duration = Duration::from_millis(10);
 
     /// Takes the signals over from the default, which is to end at once.
     pub(crate) fn new() -> anyhow::Result<Self> {

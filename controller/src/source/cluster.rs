@@ -184,8 +184,10 @@ impl Source {
         }
         match &news {
             News::Failed(error) => self.outages.failed(&id, error),
+            // What was never read is a finding; what was read and cannot be any more is an outage.
+            News::Unavailable(error) if self.state.has_listed(&id) => self.outages.failed(&id, error),
             News::Event(Event::Restarted) => {}
-            _ => self.outages.succeeded(&id),
+            News::Event(_) | News::Unreadable { .. } | News::Unavailable(_) => self.outages.succeeded(&id),
         }
         self.state.hear(&id, news);
     }

@@ -7,7 +7,7 @@
 mod outbox;
 
 use self::outbox::{Bucket, Notice, Outbox, Sent, Target};
-use crate::{args::Identity, diagnostic::ObjectKind, reconcile::Pass};
+use crate::{args::Identity, diagnostic::ObjectKind, reconcile::Pass, telemetry::chain};
 use futures::{StreamExt as _, stream};
 use k8s_openapi::{
     api::core::v1::{Event, EventSource, ObjectReference},
@@ -111,7 +111,7 @@ impl Recorder {
             .map(|notice| async move {
                 let before = sent.find(&notice, Instant::now());
                 let result = match timeout(TIMEOUT, send(client, instance, &notice, before)).await {
-                    Ok(result) => result.map_err(|error| error.to_string()),
+                    Ok(result) => result.map_err(|error| chain(&error)),
                     Err(_) => Err("the API server did not answer in time".to_owned()),
                 };
                 (notice, result)

@@ -5,6 +5,7 @@ use crate::{
     args::{Publish, Status},
     reconcile::Pass,
     snapshot::{Ingress, ObjectName, Snapshot},
+    telemetry::chain,
 };
 use futures::{StreamExt as _, stream};
 use k8s_openapi::api::networking::v1::Ingress as ApiIngress;
@@ -173,7 +174,7 @@ async fn put(client: &Client, name: &ObjectName, patch: &Patch<Value>) -> Result
     match timeout(TIMEOUT, api.patch_status(&name.name, &params, patch)).await {
         Ok(Ok(_)) => Ok(true),
         Ok(Err(kube::Error::Api(status))) if status.is_not_found() => Ok(false),
-        Ok(Err(error)) => Err(error.to_string()),
+        Ok(Err(error)) => Err(chain(&error)),
         Err(_) => Err("the API server did not answer in time".to_owned()),
     }
 }

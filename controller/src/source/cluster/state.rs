@@ -89,6 +89,11 @@ impl State {
         self.watches.get(id).is_some_and(Watched::is_synced)
     }
 
+    /// Whether a watch has given a complete list.
+    pub(super) fn has_listed(&self, id: &WatchId) -> bool {
+        self.watches.get(id).is_some_and(|watched| watched.store.is_synced())
+    }
+
     /// Whether a TLS Secret of this name exists.
     pub(super) fn has_tls_secret(&self, name: &ObjectName) -> bool {
         self.watches.get(&WatchId::TlsSecrets).is_some_and(|watched| watched.store.get(name).is_some())
@@ -147,7 +152,8 @@ impl State {
         let event = match news {
             News::Failed(_) => return,
             News::Unavailable(message) => {
-                if watched.unavailable.as_ref() != Some(&message) {
+                // What was known stays, as when the server cannot be reached; only what was never seen counts as empty.
+                if !watched.store.is_synced() && watched.unavailable.as_ref() != Some(&message) {
                     watched.unavailable = Some(message);
                     self.refresh_findings();
                     self.uncovered = true;
@@ -286,9 +292,15 @@ impl State {
     }
 
     fn refresh_findings(&mut self) {
-        let unavailable =
-            self.watches.iter().filter_map(|(id, watched)| Some(unavailable(id, watched.unavailable.as_ref()?)));
-        let findings: BTreeSet<Diagnostic> = unavailable.chain(self.unreadable.values().cloned()).collect();
+        let unavailable = self.watches.iter().filter_map(|(id, watched)| Some((id, watched.unavailable.as_ref()?)));
+        // Where all objects of a resource cannot be read, it is no news that one of them cannot.
+        let resources: BTreeSet<&str> =
+            unavailable.clone().filter(|(id, _)| id.object().is_none()).map(|(id, _)| id.resource()).collect();
+        let findings: BTreeSet<Diagnostic> = unavailable
+            .filter(|(id, _)| id.object().is_none() || !resources.contains(id.resource()))
+            .map(|(id, message)| self::unavailable(id, message))
+            .chain(self.unreadable.values().cloned())
+            .collect();
         if !findings.iter().eq(self.snapshot.findings.iter()) {
             self.snapshot.findings = findings.into_iter().collect();
             self.dirty = true;

@@ -8,6 +8,7 @@ use super::{
 use crate::{
     diagnostic::ObjectKind,
     snapshot::{ObjectName, Unconvertible},
+    telemetry::chain,
 };
 use futures::StreamExt as _;
 use k8s_openapi::serde::de::DeserializeOwned;
@@ -50,6 +51,15 @@ struct Backoff {
     next: Option<Duration>,
 }
 
+/// "Forbidden" and "not found" from a server that has just started mean nothing: it answers before it has read its roles
+/// and resources. They are meant when they are repeated after the server was ready.
+#[derive(Default)]
+struct Refusals {
+    /// The server was ready before the attempt that is going on.
+    ready: bool,
+    count: u32,
+}
+
 /// A failed attempt.
 enum Failure {
     /// The server does not know the resource, or does not let us read it.
@@ -75,11 +85,17 @@ where
         // A server that is gone comes back any moment; a role that is missing waits for somebody to make it.
         let mut unreachable = Backoff::new(Duration::from_millis(250), Duration::from_secs(10));
         let mut unavailable = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
-        while let Ok(()) = self.watch(&mut unreachable, &mut unavailable).await {}
+        let mut refusals = Refusals::default();
+        while let Ok(()) = self.watch(&mut unreachable, &mut unavailable, &mut refusals).await {}
     }
 
     /// Watches until the watcher has to start afresh (`Ok`) or nobody listens.
-    async fn watch(&mut self, unreachable: &mut Backoff, unavailable: &mut Backoff) -> Result<(), Unheard> {
+    async fn watch(
+        &mut self,
+        unreachable: &mut Backoff,
+        unavailable: &mut Backoff,
+        refusals: &mut Refusals,
+    ) -> Result<(), Unheard> {
         let mut stream = pin!(watcher(self.api.clone(), self.config.clone()));
         while let Some(result) = stream.next().await {
             let error = match result {
@@ -88,6 +104,7 @@ where
                     if !matches!(event, watcher::Event::Init) {
                         unreachable.reset();
                         unavailable.reset();
+                        *refusals = Refusals::default();
                     }
                     self.forward(event).await?;
                     continue;
@@ -104,20 +121,36 @@ where
                     return Ok(());
                 }
                 Failure::Unavailable(message) => {
-                    self.report.send(News::Unavailable(message)).await?;
-                    self.pause(unavailable.next()).await?;
+                    if refusals.are_meant(self.is_server_ready().await) {
+                        self.report.send(News::Unavailable(message)).await?;
+                        self.pause(unavailable.next()).await?;
+                    } else {
+                        self.report.send(News::Failed(message)).await?;
+                        self.pause(unreachable.next()).await?;
+                    }
                 }
                 Failure::Refused(message) => {
                     self.report.send(News::Failed(message)).await?;
                     self.pause(unavailable.next()).await?;
                 }
                 Failure::Other(message) => {
+                    *refusals = Refusals::default();
                     self.report.send(News::Failed(message)).await?;
                     self.pause(unreachable.next()).await?;
                 }
             }
         }
         Ok(())
+    }
+
+    /// Whether the server knows its own roles and resources already; `None` when it does not tell us.
+    async fn is_server_ready(&self) -> Option<bool> {
+        let request = http::Request::get("/readyz").body(Vec::new()).expect("the path is a constant");
+        match self.api.clone().into_client().request_text(request).await {
+            Ok(_) => Some(true),
+            Err(kube::Error::Api(status)) if matches!(status.code, 401 | 403 | 404) => None,
+            Err(_) => Some(false),
+        }
     }
 
     async fn pause(&self, time: Duration) -> Result<(), Unheard> {
@@ -172,26 +205,27 @@ fn classify(error: &watcher::Error) -> Failure {
     }
 }
 
-/// An error with its causes. The outer ones only say that a request failed; the innermost one says why.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let message = error.to_string();
-        if !text.contains(&message) {
-            text.push_str(": ");
-            text.push_str(&message);
-        }
-        cause = error.source();
-    }
-    text
-}
-
 // === impl Report ===
 
 impl Report {
     async fn send(&self, news: News) -> Result<(), Unheard> {
         self.inbox.send(Message { id: self.id.clone(), task: self.task, news }).await.map_err(|_| Unheard)
+    }
+}
+
+// === impl Refusals ===
+
+impl Refusals {
+    /// After so many in a row, a few seconds apart, one of a server that does not let us see whether it is ready is
+    /// taken at its word.
+    const PERSISTENT: u32 = 4;
+
+    /// Counts one more, given whether the server is ready now.
+    fn are_meant(&mut self, ready: Option<bool>) -> bool {
+        self.count += 1;
+        let meant = self.ready || ready.is_none() && self.count >= Self::PERSISTENT;
+        self.ready |= ready == Some(true);
+        meant
     }
 }
 
@@ -217,8 +251,20 @@ impl Backoff {
 
 #[cfg(test)]
 mod tests {
-    use super::Backoff;
+    use super::{Backoff, Refusals};
     use std::time::Duration;
+
+    #[test]
+    fn a_refusal_counts_when_it_is_repeated_by_a_ready_server() {
+        let mut refusals = Refusals::default();
+        assert!(!refusals.are_meant(Some(false)));
+        // It may have become ready only after it refused.
+        assert!(!refusals.are_meant(Some(true)));
+        assert!(refusals.are_meant(Some(true)));
+        let mut secretive = Refusals::default();
+        let meant: Vec<bool> = (0..5).map(|_| secretive.are_meant(None)).collect();
+        assert_eq!(meant, [false, false, false, true, true]);
+    }
 
     #[test]
     fn pauses_double_to_a_limit() {

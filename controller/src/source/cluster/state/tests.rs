@@ -94,8 +94,8 @@ fn every_watch_has_to_answer() {
 
 #[test]
 fn a_resource_that_cannot_be_read_is_one_finding_until_it_can() {
-    let mut state = watching(&[WatchId::IngressClasses]);
-    state.take();
+    let mut state = State::default();
+    state.add(WatchId::IngressClasses);
     state.hear(&WatchId::IngressClasses, News::Unavailable("forbidden".into()));
     let snapshot = state.take().expect("a finding is a change");
     let [finding] = &*snapshot.findings else { panic!("{:?}", snapshot.findings) };
@@ -110,6 +110,31 @@ fn a_resource_that_cannot_be_read_is_one_finding_until_it_can() {
     state.hear(&WatchId::IngressClasses, News::Event(Event::Restarted));
     state.hear(&WatchId::IngressClasses, News::Event(Event::Complete));
     assert!(state.take().expect("the finding is gone").findings.is_empty());
+}
+
+#[test]
+fn what_was_readable_before_stays_when_it_is_not_any_more() {
+    let mut state = watching(&[WatchId::Ingresses]);
+    apply(&mut state, &WatchId::Ingresses, "a/x", ingress("a/x"));
+    state.take();
+    state.hear(&WatchId::Ingresses, News::Unavailable("forbidden".into()));
+    assert!(state.take().is_none());
+    assert_eq!(ingresses(&state), ["a/x"]);
+}
+
+#[test]
+fn single_objects_of_a_resource_that_cannot_be_read_are_no_finding_of_their_own() {
+    let alone = WatchId::Secret(name("a/basic"));
+    let mut state = State::default();
+    state.add(WatchId::TlsSecrets);
+    state.add(alone.clone());
+    let found = |state: &State| -> Vec<String> {
+        state.snapshot.findings.iter().map(|finding| finding.object.to_string()).collect()
+    };
+    state.hear(&alone, News::Unavailable("forbidden in a".into()));
+    assert_eq!(found(&state), ["Resource a/secrets"]);
+    state.hear(&WatchId::TlsSecrets, News::Unavailable("forbidden".into()));
+    assert_eq!(found(&state), ["Resource secrets"]);
 }
 
 #[test]
