@@ -11,10 +11,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use crate::load::{self, Pace, Plan, Until};
-use crate::peer::Found;
+use crate::peer::{self, Found};
 use crate::process::{self, Launch};
 use crate::run::Origin;
-use crate::site::Site;
+use crate::site::{self, Site};
 use crate::target::Target;
 use crate::work::Work;
 
@@ -22,9 +22,10 @@ use crate::work::Work;
 const WARM_UP: u64 = 100;
 const CONTROL_LIMIT: Duration = Duration::from_secs(60);
 
-/// Counts each work and returns a Markdown table. Profiles for `callgrind_annotate` are left in
-/// `output`, one file per work.
-pub(crate) fn run(found: &Found, works: &[Work], requests: u64, output: &Path) -> Result<String> {
+/// Instructions per request of each work. Profiles for `callgrind_annotate` are left in `output`,
+/// one file per work.
+pub(crate) fn run(found: &Found, works: &[Work], requests: u64, output: &Path) -> Result<Vec<(Work, u64)>> {
+    let valgrind = peer::installed("valgrind", "valgrind")?;
     fs::create_dir_all(output).with_context(|| format!("create {}", output.display()))?;
     let output = output.canonicalize().with_context(|| format!("{}", output.display()))?;
     let directory =
@@ -33,11 +34,10 @@ pub(crate) fn run(found: &Found, works: &[Work], requests: u64, output: &Path) -
     let site = Site::new(directory.path(), origin.address)?;
     let profile = directory.path().join("profile");
     let valgrind =
-        Launch::new("valgrind").arg("--tool=callgrind").arg(format!("--callgrind-out-file={}", profile.display()));
-    let target = Target::start_under(Some(&valgrind), found, directory.path(), &site, 1)
-        .context("under valgrind (apt-get install valgrind)")?;
+        Launch::new(valgrind).arg("--tool=callgrind").arg(format!("--callgrind-out-file={}", profile.display()));
+    let target = Target::start_under(Some(&valgrind), found, directory.path(), &site, 1).context("under valgrind")?;
 
-    let mut table = format!("| work | instructions per request |\n|{}|{}:|\n", "-".repeat(6), "-".repeat(25));
+    let mut counts = Vec::new();
     for (index, &work) in works.iter().enumerate() {
         let plan = |count| Plan {
             address: target.address(work),
@@ -56,16 +56,34 @@ pub(crate) fn run(found: &Found, works: &[Work], requests: u64, output: &Path) -
         let text = fs::read_to_string(&dump).with_context(|| format!("read {}", dump.display()))?;
         let total = totals(&text).with_context(|| format!("{}", dump.display()))?;
         let kept = output.join(format!("{work}.callgrind"));
-        fs::copy(&dump, &kept).with_context(|| format!("write {}", kept.display()))?;
-        table.push_str(&format!("| {} | {} |\n", work.label(), total / outcome.requests));
+        site::write(&kept, &without_open_frames(&text))?;
+        counts.push((work, total / outcome.requests));
     }
-    Ok(table)
+    Ok(counts)
 }
 
 fn control(action: &str, target: &Target, directory: &Path) -> Result<()> {
     let launch = Launch::new("callgrind_control").arg(action).arg(target.id().to_string());
     process::run("callgrind_control", &launch, CONTROL_LIMIT, directory)?;
     Ok(())
+}
+
+/// The profile without the calls that were under way when counting began. They stand there as calls
+/// made 0 times, with all that happened below them, and `callgrind_annotate` takes that for the
+/// cost of the calling function itself.
+fn without_open_frames(profile: &str) -> String {
+    let mut kept = String::with_capacity(profile.len());
+    let mut lines = profile.lines();
+    while let Some(line) = lines.next() {
+        if line.starts_with("calls=0 ") {
+            // The cost of a call is the line after it.
+            lines.next();
+        } else {
+            kept.push_str(line);
+            kept.push('\n');
+        }
+    }
+    kept
 }
 
 /// The instruction count of a profile, which stands in its line `totals: N` or `summary: N`.
@@ -87,5 +105,11 @@ mod tests {
         assert_eq!(totals(profile).unwrap(), 123_456);
         assert_eq!(totals("events: Ir\nfn=(1)\ntotals: 77\n").unwrap(), 77);
         assert!(totals("events: Ir\n").is_err());
+    }
+
+    #[test]
+    fn calls_under_way_are_left_out() {
+        let profile = "fn=(1) clone\ncfn=(2)\ncalls=0 336 \n100 900\n+1 5\ncfn=(3)\ncalls=2 7\n* 30\n";
+        assert_eq!(without_open_frames(profile), "fn=(1) clone\ncfn=(2)\n+1 5\ncfn=(3)\ncalls=2 7\n* 30\n");
     }
 }

@@ -64,7 +64,7 @@ fn main() -> ExitCode {
                 };
                 callgrind::run(&found, &options.works, options.requests, &output)
             })
-            .map(|table| print(&mut std::io::stdout(), &table)),
+            .map(|counts| print(&mut std::io::stdout(), &report::instructions(&counts))),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -46,6 +46,15 @@ pub(crate) fn summary(results: &Results) -> String {
     )
 }
 
+/// What callgrind has counted.
+pub(crate) fn instructions(counts: &[(Work, u64)]) -> String {
+    let table = Table {
+        header: vec!["work".to_owned(), "instructions per request".to_owned()],
+        rows: counts.iter().map(|(work, count)| vec![work.label().to_owned(), count.to_string()]).collect(),
+    };
+    table.render() + "\n"
+}
+
 /// How much of a series a cell shows.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Detail {

@@ -51,6 +51,24 @@ mod tests {
     }
 
     #[test]
+    fn both_pages_are_written_or_none() {
+        let root = tempfile::tempdir().unwrap();
+        let results = super::super::tests::results();
+        let (readme, page) = (root.path().join("README.md"), root.path().join("docs/performance.md"));
+        fs::create_dir(root.path().join("docs")).unwrap();
+        fs::write(&readme, format!("# A\n{BEGIN}\n{END}\n")).unwrap();
+        fs::write(&page, "# B\n").unwrap();
+        let error = write(root.path(), &results).unwrap_err();
+        assert!(format!("{error:#}").contains("performance.md: no marker"), "{error:#}");
+        assert_eq!(fs::read_to_string(&readme).unwrap(), format!("# A\n{BEGIN}\n{END}\n"));
+
+        fs::write(&page, format!("# B\n{BEGIN}\n{END}\n")).unwrap();
+        write(root.path(), &results).unwrap();
+        assert!(fs::read_to_string(&readme).unwrap().contains(&summary(&results)));
+        assert!(fs::read_to_string(&page).unwrap().contains(&full(&results)));
+    }
+
+    #[test]
     fn missing_markers_are_named() {
         assert!(replace("x", "y").unwrap_err().to_string().contains(BEGIN));
         assert!(replace(BEGIN, "y").unwrap_err().to_string().contains(END));

@@ -21,7 +21,7 @@ fn latency(peer: Peer, p99_us: u32, per_second: f64) -> Latency {
     Latency { round: 0, work: Work::H1, peer, rate: 1000.0, per_second, errors: 0, p50_us: 50, p99_us }
 }
 
-fn results() -> Results {
+pub(super) fn results() -> Results {
     let version = |peer| Version { peer, version: "1.0".to_owned() };
     Results {
         started: "2026-01-02T03:04:05Z".to_owned(),
