@@ -7,8 +7,8 @@
 #   make bench    side by side with nginx, HAProxy and Envoy
 #   make demo     builds and runs the demo
 #
-# The steps of `make test` are targets too: make $(STEPS). Profile `quick` (Cargo.toml) is what all tests run, with one
-# set of features, so that everything is compiled once for linting and once for running.
+# The steps of `make test` are targets too, see STEPS. All tests run what profile `quick` (Cargo.toml) builds, so that
+# everything is compiled once for linting and once for running.
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
@@ -60,8 +60,9 @@ fmt-check:
 clippy:
 	$(CARGO) clippy $(CARGO_FLAGS) --all-targets -- -D warnings
 
+# For those who work on the code: private items too, and links to them.
 docs:
-	RUSTDOCFLAGS='-D warnings' $(CARGO) doc $(CARGO_FLAGS) --no-deps --document-private-items
+	RUSTDOCFLAGS='-D warnings -A rustdoc::private_intra_doc_links' $(CARGO) doc $(CARGO_FLAGS) --no-deps --document-private-items
 
 # Which crates may depend on which, licences, sources. Built without optimisation: it runs for two seconds.
 deny: $(deny_root)/bin/cargo-deny
@@ -75,12 +76,13 @@ $(deny_root)/bin/cargo-deny:
 tools:
 	tests/control-plane/build.sh
 
+# Tests and binary in one go: asked for one by one, they would want their dependencies with different features.
 build:
-	$(CARGO) build $(QUICK) --bins
-	$(CARGO) test $(QUICK) --no-run
+	$(CARGO) build $(QUICK) --all-targets
 
+# Test targets by name: to leave out a package would change the features of what it shares with the others.
 unit:
-	$(CARGO) test $(QUICK) --exclude rust-nginx-tests
+	$(CARGO) test $(QUICK) --lib --bins --test sockets
 
 suite:
 	$(CARGO) test $(QUICK) --test suite
