@@ -6,7 +6,7 @@
 use crate::{
     admin::{self, Admin, Health, Signs},
     args::{Listen, Publish, Serve, Shutdown, Source},
-    compile::{self, ProcessSettings},
+    compile::{Compiler, ProcessSettings, References},
     lease::Candidate,
     metrics::Metrics,
     reconcile::{self, Coverage, Feed, Outlets, Pass},
@@ -111,7 +111,7 @@ impl Running {
         let metrics = Metrics::new(config);
 
         let (passes_sender, passes) = watch::channel(None);
-        let (references_sender, references) = watch::channel(compile::References::default());
+        let (references_sender, references) = watch::channel(References::default());
         let (handle_sender, handle) = watch::channel(None);
         let (heartbeat_sender, heartbeat) = watch::channel(Instant::now());
         let (waiting_sender, waiting_for) = watch::channel(Arc::default());
@@ -161,10 +161,10 @@ impl Running {
             heartbeat: heartbeat_sender,
         };
         let fallback = Certificate::self_signed().context("cannot make the default certificate")?;
-        let options = Arc::new(config.compile.options(Arc::new(fallback)));
+        let options = config.compile.options(Arc::new(fallback));
         let make = move || {
-            let options = Arc::clone(&options);
-            move |snapshot: &_| compile::compile(snapshot, &options)
+            let mut compiler = compile::Compiler::new(options.clone());
+            move |snapshot: &_| compiler.compile(snapshot)
         };
         spawn(&mut parts, "the reconcile loop", reconcile::run(feed, outlets, metrics.reconcile(), make));
 
@@ -275,7 +275,7 @@ impl Running {
 fn wanted(config: &Serve) -> Wanted {
     let published = if let Publish::Service(service) = &config.status.publish { Some(service) } else { None };
     Wanted {
-        references: compile::References {
+        references: References {
             secrets: config.compile.default_ssl_certificate.iter().cloned().collect(),
             config_maps: config.compile.config_map.iter().cloned().collect(),
         },
