@@ -172,7 +172,8 @@ impl Reading<'_> {
             return;
         }
         let Some(annotation) = BY_NAME.get(name).copied() else {
-            let message = format!("no annotation has this name{}", hint(name));
+            let message =
+                format!("no annotation has this name{}", grammar::hint(name, registry().map(|known| known.name)));
             let object = about_ingress(&self.ingress.name);
             self.findings.push(Diagnostic::info(object, Reason::UnknownKey, field(key), message));
             return;
@@ -251,15 +252,6 @@ fn trim_lines(text: &str) -> String {
     }
 }
 
-/// The name that was probably meant.
-fn hint(name: &str) -> String {
-    let nearest = registry().map(|known| (grammar::distance(name, known.name), known.name)).min();
-    match nearest {
-        Some((distance, known)) if distance <= 2 => format!("; did you mean {known}?"),
-        _ => String::new(),
-    }
-}
-
 // === impl Annotation ===
 
 impl Annotation {
@@ -321,16 +313,6 @@ impl Annotation {
     }
 }
 
-/// Guards unless empty.
-fn non_empty(text: &str) -> bool {
-    !text.is_empty()
-}
-
-/// Guards unless switched off; what is no boolean counts as on.
-fn unless_false(text: &str) -> bool {
-    !text.is_empty() && grammar::boolean(text) != Ok(false)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -349,11 +331,5 @@ mod tests {
         // What ingress-nginx 1.15 parses: 136 names and two aliases.
         let parsed = names.len() - unread::ANNOTATIONS.len();
         assert_eq!(parsed, 138);
-    }
-
-    #[test]
-    fn a_misspelt_name_gets_a_hint() {
-        assert_eq!(hint("ssl-redirct"), "; did you mean ssl-redirect?");
-        assert_eq!(hint("something-else"), "");
     }
 }

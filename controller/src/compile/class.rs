@@ -7,9 +7,6 @@ use crate::{
 };
 use std::{cmp::Ordering, sync::Arc};
 
-/// The way to name a class before `spec.ingressClassName` existed.
-pub(crate) const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
-
 /// The Ingresses that are ours, oldest first. The others are somebody else's business and not mentioned at all.
 pub(super) fn select<'a>(
     snapshot: &'a Snapshot,
@@ -54,7 +51,7 @@ fn is_ours(ingress: &Ingress, snapshot: &Snapshot, options: &Options, classes_ar
             return class.is_some_and(|class| class.controller == options.controller_class);
         }
     }
-    match ingress.annotations.get(CLASS_ANNOTATION) {
+    match ingress.annotations.get(Ingress::CLASS_ANNOTATION) {
         Some(annotation) => *annotation == options.ingress_class,
         None => ingress.class_name.is_none() && options.watch_ingress_without_class,
     }

@@ -144,7 +144,10 @@ impl Draft {
             findings.push(Diagnostic::warning(object.clone(), reason, field.clone(), message));
         };
         let Some(key) = BY_NAME.get(name).copied() else {
-            warn(Reason::UnknownKey, format!("nothing reads this key{}", hint(name)));
+            warn(
+                Reason::UnknownKey,
+                format!("nothing reads this key{}", grammar::hint(name, registry().map(|known| known.name))),
+            );
             return;
         };
         let text = normalize(key.value, text.trim());
@@ -213,15 +216,6 @@ fn normalize(value: Value, text: &str) -> Cow<'_, str> {
     }
 }
 
-/// The name that was probably meant.
-fn hint(name: &str) -> String {
-    let nearest = registry().map(|known| (grammar::distance(name, known.name), known.name)).min();
-    match nearest {
-        Some((distance, known)) if distance <= 2 => format!("; did you mean {known}?"),
-        _ => String::new(),
-    }
-}
-
 // === impl Key ===
 
 impl Key {
@@ -260,16 +254,6 @@ impl Key {
         self.serving = Serving::Ignored(why);
         self
     }
-}
-
-/// Guards unless empty.
-fn non_empty(text: &str) -> bool {
-    !text.is_empty()
-}
-
-/// Guards unless switched off; what is no boolean counts as on.
-fn unless_false(text: &str) -> bool {
-    grammar::boolean(text) != Ok(false)
 }
 
 #[cfg(test)]

@@ -148,8 +148,26 @@ pub(super) fn list(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').map(str::trim).filter(|item| !item.is_empty())
 }
 
+/// Guards unless empty.
+pub(super) fn non_empty(text: &str) -> bool {
+    !text.is_empty()
+}
+
+/// Guards unless switched off; what is no boolean counts as on.
+pub(super) fn unless_false(text: &str) -> bool {
+    !text.is_empty() && boolean(text) != Ok(false)
+}
+
+/// Ends a sentence about an unknown name with the name that was probably meant.
+pub(super) fn hint(name: &str, known: impl Iterator<Item = &'static str>) -> String {
+    match known.map(|known| (distance(name, known), known)).min() {
+        Some((distance, known)) if distance <= 2 => format!("; did you mean {known}?"),
+        _ => String::new(),
+    }
+}
+
 /// Edits between two names (Levenshtein).
-pub(super) fn distance(a: &str, b: &str) -> usize {
+fn distance(a: &str, b: &str) -> usize {
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.bytes().enumerate() {
         let mut diagonal = std::mem::replace(&mut row[0], i + 1);
@@ -173,6 +191,13 @@ mod tests {
         for bad in ["on", "yes", "", "tRUE"] {
             assert!(boolean(bad).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_misspelt_name_gets_a_hint() {
+        let known = || ["ssl-redirect", "app-root"].into_iter();
+        assert_eq!(hint("ssl-redirct", known()), "; did you mean ssl-redirect?");
+        assert_eq!(hint("something-else", known()), "");
     }
 
     #[test]

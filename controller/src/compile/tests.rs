@@ -186,3 +186,184 @@ fn examples_compile_to_their_goldens() {
     assert!(outcomes.len() > 5, "the examples are not where they should be");
     assert_all(outcomes);
 }
+
+const SECRET: &str = "apiVersion: v1\nkind: Secret\nmetadata:\n  name: site\ntype: kubernetes.io/tls\nstringData:\n";
+
+fn secret(name: &str) -> String {
+    let part = |key: &str, extension: &str| {
+        let text = fs::read_to_string(testdata().join(format!("certificates/{name}.{extension}"))).unwrap();
+        format!("  {key}: |\n{}", text.lines().map(|line| format!("    {line}\n")).collect::<String>())
+    };
+    format!("{SECRET}{}{}", part("tls.crt", "crt"), part("tls.key", "key"))
+}
+
+fn site() -> String {
+    let base = fs::read_to_string(testdata().join("base.yaml")).unwrap();
+    let tls = fs::read_to_string(testdata().join("tls.in.yaml")).unwrap();
+    format!("{base}---\n{}", tls.split("---\n").next().unwrap())
+}
+
+/// A compiler that has seen other snapshots gives what a fresh one gives, and does not parse a Secret again.
+#[test]
+fn memory_saves_time_and_changes_nothing() {
+    let site = site();
+    let snapshots: Vec<_> = [secret("site"), secret("site"), secret("legacy"), String::new(), secret("site")]
+        .iter()
+        .map(|secret| snapshot(&[("site.yaml", &site), ("secret.yaml", secret)]))
+        .collect();
+    let options = options("");
+    let mut compiler = Compiler::new(options.clone());
+    let mut seen = Vec::new();
+    for snapshot in &snapshots {
+        let (remembered, fresh) = (compiler.compile(snapshot), compile(snapshot, &options));
+        assert_eq!(remembered.table, fresh.table);
+        assert_eq!(remembered.diagnostics, fresh.diagnostics);
+        assert_eq!(remembered.references, fresh.references);
+        seen.push(remembered.table.certificates().find(Some("site.example.com")).clone());
+    }
+    assert!(Arc::ptr_eq(&seen[0], &seen[1]), "an equal Secret is not parsed again");
+    assert!(!Arc::ptr_eq(&seen[0], &seen[2]));
+    assert!(!Arc::ptr_eq(&seen[0], &seen[4]), "what was not used is forgotten");
+}
+
+/// Without the right to read IngressClasses only the annotation selects.
+#[test]
+fn unreadable_classes_select_nothing() {
+    let ingress = |name: &str, class: &str| {
+        format!(
+            "apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata:\n  name: {name}\n{class}  rules:\n    - host: {name}.example.com\n"
+        )
+    };
+    let manifests = [
+        ingress("by-class", "spec:\n  ingressClassName: rust-nginx\n"),
+        ingress("by-annotation", "  annotations:\n    kubernetes.io/ingress.class: rust-nginx\nspec:\n"),
+        ingress(
+            "both",
+            "  annotations:\n    kubernetes.io/ingress.class: rust-nginx\nspec:\n  ingressClassName: other\n",
+        ),
+    ]
+    .join("---\n");
+    let ours = |snapshot: &Snapshot, flags: &str| {
+        let compiled = compile(snapshot, &options(flags));
+        compiled.ingresses.iter().map(|name| name.name.to_string()).collect::<Vec<_>>()
+    };
+    let mut snapshot = snapshot(&[("a.yaml", &manifests)]);
+    assert_eq!(ours(&snapshot, ""), ["by-annotation"]);
+    let resource = ObjectRef::named(ObjectKind::Resource, "ingressclasses");
+    let reason = crate::diagnostic::Reason::ResourceUnavailable;
+    snapshot.findings = Arc::new([Diagnostic::warning(resource, reason, "", "forbidden")]);
+    assert_eq!(ours(&snapshot, ""), ["both", "by-annotation"]);
+    assert_eq!(ours(&snapshot, "--watch-ingress-without-class"), ["both", "by-annotation"]);
+    assert_eq!(ours(&snapshot, "--ingress-class-by-name"), ["both", "by-annotation", "by-class"]);
+}
+
+mod properties {
+    use super::*;
+    use crate::snapshot::{
+        Backend, Ingress, IngressPath, IngressRule, IngressTls, PathType, ServiceBackend, ServicePortRef,
+    };
+    use proptest::{collection::vec, option, prelude::*, sample::select};
+    use rust_nginx_proxy::filter::Filter;
+
+    fn text() -> impl Strategy<Value = String> {
+        prop_oneof![
+            select(vec![
+                "",
+                "/",
+                "true",
+                "a.example.com",
+                "*.example.com",
+                "/a/../..",
+                "/%2F",
+                "0",
+                "on",
+                "/{x}",
+                "web"
+            ])
+            .prop_map(str::to_owned),
+            any::<String>(),
+        ]
+    }
+
+    fn backend() -> impl Strategy<Value = Backend> {
+        let port = prop_oneof![
+            any::<u16>().prop_map(ServicePortRef::Number),
+            text().prop_map(|name| ServicePortRef::Name(name.into())),
+            Just(ServicePortRef::Missing),
+        ];
+        prop_oneof![
+            (text(), port).prop_map(|(name, port)| Backend::Service(ServiceBackend { name: name.into(), port })),
+            text().prop_map(Backend::Resource),
+            Just(Backend::Nothing),
+        ]
+    }
+
+    fn path() -> impl Strategy<Value = IngressPath> {
+        let path_type = select(vec![PathType::Exact, PathType::Prefix, PathType::ImplementationSpecific]);
+        (text(), path_type, backend()).prop_map(|(path, path_type, backend)| IngressPath { path, path_type, backend })
+    }
+
+    fn annotations() -> impl Strategy<Value = BTreeSet<(String, String)>> {
+        let names: Vec<_> = annotation::registry().map(|annotation| annotation.name).collect();
+        let name = select(names).prop_map(|name| format!("nginx.ingress.kubernetes.io/{name}"));
+        vec((name, text()), 0..4).prop_map(|pairs| pairs.into_iter().collect())
+    }
+
+    fn ingress() -> impl Strategy<Value = Ingress> {
+        let rule = (text(), option::of(vec(path(), 0..4))).prop_map(|(host, paths)| IngressRule { host, paths });
+        let tls = (vec(text(), 0..3), text()).prop_map(|(hosts, name)| IngressTls { hosts, secret_name: name.into() });
+        let parts = (text(), any::<i32>(), annotations(), option::of(backend()), vec(rule, 0..4), vec(tls, 0..2));
+        parts.prop_map(|(name, created, annotations, default_backend, rules, tls)| Ingress {
+            name: ObjectName::new("default", name),
+            uid: "".into(),
+            resource_version: "".into(),
+            created: jiff::Timestamp::from_second(created.into()).ok(),
+            annotations: annotations.into_iter().collect(),
+            class_name: Some("rust-nginx".into()),
+            default_backend,
+            rules,
+            tls,
+            status: Vec::new(),
+        })
+    }
+
+    /// Some of the annotations that guard whatever their value.
+    fn is_guarded(ingress: &Ingress) -> bool {
+        ["auth-type", "auth-url", "configuration-snippet", "auth-tls-secret", "auth-secret"].iter().any(|name| {
+            let value = ingress.annotations.get(&format!("nginx.ingress.kubernetes.io/{name}"));
+            value.is_some_and(|value| !value.trim().is_empty())
+        })
+    }
+
+    proptest! {
+        /// Whatever stands in the objects: no panic, the same bytes again, a route for every path of every host, and
+        /// nothing open that an Ingress wants guarded.
+        #[test]
+        fn nothing_breaks_compile(ingresses in vec(ingress(), 0..6), keys in vec((text(), text()), 0..4)) {
+            let base = fs::read_to_string(testdata().join("base.yaml")).unwrap();
+            let mut snapshot = snapshot(&[("base.yaml", &base)]);
+            for ingress in ingresses {
+                snapshot.ingresses.insert(ingress.name.clone(), Arc::new(ingress));
+            }
+            let name = ObjectName::new("default", "settings");
+            let known = config_map::registry().map(|key| key.name).zip(&keys).map(|(key, (_, value))| (key.to_owned(), value.clone()));
+            let data = keys.iter().cloned().chain(known).collect();
+            snapshot.config_maps.insert(name.clone(), Arc::new(crate::snapshot::ConfigMap { name, data }));
+            let options = options("--configmap=default/settings");
+            let compiled = compile(&snapshot, &options);
+            let again = compile(&snapshot, &options);
+            prop_assert_eq!(&compiled.table, &again.table);
+            prop_assert_eq!(&compiled.diagnostics, &again.diagnostics);
+            for host in compiled.table.hosts().sorted() {
+                prop_assert!(host.route("/").is_some());
+                prop_assert!(host.route("/any/path").is_some());
+                for route in host.routes() {
+                    let name = ObjectName::new(&*route.labels.namespace, &*route.labels.ingress);
+                    if snapshot.ingresses.get(&name).is_some_and(|ingress| is_guarded(ingress)) {
+                        prop_assert!(matches!(&*route.filters, [Filter::Refuse(_)]), "{:?}", route);
+                    }
+                }
+            }
+        }
+    }
+}

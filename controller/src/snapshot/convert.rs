@@ -93,3 +93,6 @@ fn is_tcp(protocol: Option<&str>) -> bool {
 fn non_empty(text: Option<String>) -> Option<Arc<str>> {
     text.filter(|text| !text.is_empty()).map(Arc::from)
 }
+
+#[cfg(test)]
+mod tests;

@@ -29,7 +29,7 @@ pub struct Ingress {
     pub resource_version: Arc<str>,
     /// `metadata.creationTimestamp`; `None` from files without one (counts as oldest).
     pub created: Option<Timestamp>,
-    /// `metadata.annotations`.
+    /// `metadata.annotations`, without kubectl's copy of the whole object.
     pub annotations: BTreeMap<String, String>,
     /// `spec.ingressClassName`.
     pub class_name: Option<Arc<str>>,
@@ -241,6 +241,13 @@ pub struct ConfigMap {
     pub name: ObjectName,
     /// `data`.
     pub data: BTreeMap<String, String>,
+}
+
+// === impl Ingress ===
+
+impl Ingress {
+    /// The annotation that selected a class before `spec.ingressClassName` existed.
+    pub const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
 }
 
 // === impl ObjectName ===

@@ -29,9 +29,6 @@ use std::{
 use tokio::{sync::watch as channel, task};
 use tracing::{debug, error, info, warn};
 
-/// The annotation that selects a class where `spec.ingressClassName` does not.
-const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
-
 /// Publishes the objects of a directory, after the first time that it can be read and after each change that changes
 /// something, until the receiver is gone.
 pub async fn run(directory: PathBuf, publish: channel::Sender<Option<Snapshot>>) {
@@ -217,8 +214,9 @@ impl Collected {
     fn fill_in_default_class(&mut self) {
         let Some(class) = self.snapshot.ingress_classes.values().find(|class| class.is_default) else { return };
         let class = class.name.clone();
-        let classless =
-            |ingress: &Ingress| ingress.class_name.is_none() && !ingress.annotations.contains_key(CLASS_ANNOTATION);
+        let classless = |ingress: &Ingress| {
+            ingress.class_name.is_none() && !ingress.annotations.contains_key(Ingress::CLASS_ANNOTATION)
+        };
         let names: Vec<_> =
             self.snapshot.ingresses.iter().filter(|(_, it)| classless(it)).map(|(name, _)| name.clone()).collect();
         for name in names {

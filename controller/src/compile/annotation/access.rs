@@ -1,8 +1,8 @@
 //! Lists of addresses, basic and digest authentication.
 
 use super::{
-    super::grammar::{self, Value},
-    Annotation, Risk, non_empty,
+    super::grammar::{self, Value, non_empty},
+    Annotation, Risk,
 };
 
 const ADDRESSES: Value = Value::List("IP addresses and CIDRs");

@@ -1,6 +1,9 @@
 //! What is spoken to the endpoints, and TLS to them.
 
-use super::{super::grammar::Value, Annotation, Reach, Risk, non_empty};
+use super::{
+    super::grammar::{Value, non_empty},
+    Annotation, Reach, Risk,
+};
 
 const ON_OFF: Value = Value::Words(&["on", "off"]);
 

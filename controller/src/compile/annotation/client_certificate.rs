@@ -1,6 +1,9 @@
 //! Client certificates: they guard the whole host.
 
-use super::{super::grammar::Value, Annotation, Reach, Risk, non_empty};
+use super::{
+    super::grammar::{Value, non_empty},
+    Annotation, Reach, Risk,
+};
 
 pub(super) const ANNOTATIONS: &[Annotation] = &[
     Annotation::new("auth-tls-secret", Value::Text("`namespace/name` of a Secret"), "")

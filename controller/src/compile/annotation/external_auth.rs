@@ -1,6 +1,9 @@
 //! Authentication by another service.
 
-use super::{super::grammar::Value, Annotation, Risk, non_empty};
+use super::{
+    super::grammar::{Value, non_empty},
+    Annotation, Risk,
+};
 
 pub(super) const ANNOTATIONS: &[Annotation] = &[
     Annotation::new("auth-url", Value::Text("an absolute URL"), "")

@@ -1,6 +1,9 @@
 //! Limits per client address, counted in each replica by itself.
 
-use super::{super::grammar::Value, Annotation, non_empty};
+use super::{
+    super::grammar::{Value, non_empty},
+    Annotation,
+};
 
 /// Zero means no limit.
 fn limits(text: &str) -> bool {

@@ -2,7 +2,10 @@
 //!
 //! A snippet may hold `deny`, `return 403` or `auth_request`; until it is understood it counts as a guard.
 
-use super::{super::grammar::Value, Annotation, Reach, Risk, non_empty, unless_false};
+use super::{
+    super::grammar::{Value, non_empty, unless_false},
+    Annotation, Reach, Risk,
+};
 
 const NGINX: Value = Value::Text("nginx configuration");
 

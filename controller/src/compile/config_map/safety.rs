@@ -3,9 +3,9 @@
 use super::{
     super::{
         annotation::{Risk, redirect},
-        grammar::{self, Objection, Value},
+        grammar::{self, Objection, Value, non_empty, unless_false},
     },
-    Draft, Key, non_empty, unless_false,
+    Draft, Key,
 };
 
 const TLS_VERSIONS: &str = "TLSv1.2 TLSv1.3";

@@ -8,12 +8,16 @@ use crate::snapshot::{
 use k8s_openapi::api::{core::v1::TypedLocalObjectReference, networking::v1 as api};
 use std::sync::Arc;
 
+/// kubectl's copy of the whole object, often larger than everything else in it.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
 impl TryFrom<api::Ingress> for Ingress {
     type Error = Unconvertible;
 
     fn try_from(ingress: api::Ingress) -> Result<Self, Unconvertible> {
         let api::Ingress { metadata, spec, status } = ingress;
-        let Metadata { name, uid, resource_version, created, annotations, labels: _ } = Metadata::read(metadata)?;
+        let Metadata { name, uid, resource_version, created, mut annotations, labels: _ } = Metadata::read(metadata)?;
+        annotations.remove(LAST_APPLIED);
         let api::IngressSpec { default_backend, ingress_class_name, rules, tls } = spec.unwrap_or_default();
         Ok(Self {
             name,

@@ -80,6 +80,18 @@ fn has_content(text: &str) -> bool {
     })
 }
 
+/// The dump of a cluster is one list of any length; only what multiplies itself by references stays limited.
+fn options() -> serde_saphyr::Options {
+    serde_saphyr::options! {
+        budget: serde_saphyr::budget! {
+            max_events: usize::MAX,
+            max_nodes: usize::MAX,
+            max_total_scalar_bytes: usize::MAX,
+            max_total_comment_bytes: usize::MAX,
+        },
+    }
+}
+
 // === impl Document ===
 
 impl Document<'_> {
@@ -91,7 +103,7 @@ impl Document<'_> {
                 message: error.to_string(),
             });
         }
-        serde_saphyr::from_str(self.text).map_err(|error| self.unparsable(&error))
+        serde_saphyr::from_str_with_options(self.text, options()).map_err(|error| self.unparsable(&error))
     }
 
     /// What is wrong with the document as a value of some type, when YAML can tell the line; `None` when it cannot, or
@@ -100,7 +112,7 @@ impl Document<'_> {
         if self.json {
             return None;
         }
-        serde_saphyr::from_str::<T>(self.text).err().map(|error| self.unparsable(&error))
+        serde_saphyr::from_str_with_options::<T>(self.text, options()).err().map(|error| self.unparsable(&error))
     }
 
     fn unparsable(&self, error: &serde_saphyr::Error) -> Unparsable {
@@ -121,6 +133,6 @@ impl Document<'_> {
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} line {} (document {})", self.file, self.line, self.document)
+        write!(f, "{}, document {}, line {}", self.file, self.document, self.line)
     }
 }

@@ -70,6 +70,31 @@ fn line_ends_of_other_systems_are_fine() {
     assert_eq!(entries.len(), 2);
 }
 
+/// `kubectl get services --all-namespaces --output yaml` of a large cluster.
+#[test]
+fn a_list_may_be_long() {
+    let item = SERVICE.lines().map(|line| format!("    {line}\n")).collect::<String>();
+    let items: String =
+        (0..20_000).map(|index| format!("  -\n{}", item.replace("web", &format!("web{index}")))).collect();
+    let entries =
+        manifest::parse(&"all.yaml".into(), format!("apiVersion: v1\nkind: List\nitems:\n{items}").as_bytes());
+    assert!(entries.iter().all(|entry| matches!(entry, Entry::Object(..))), "{:?}", entries.first());
+    assert_eq!(entries.len(), 20_000);
+}
+
+/// A few lines that would take the memory of the machine when written out.
+#[test]
+fn references_that_multiply_are_one_finding() {
+    let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for level in 1..10 {
+        let references = vec![format!("*a{}", level - 1); 9].join(", ");
+        bomb.push_str(&format!("a{level}: &a{level} [{references}]\n"));
+    }
+    let entries = manifest::parse(&"bomb.yaml".into(), bomb.as_bytes());
+    let [Entry::Finding(finding)] = &*entries else { panic!("{} entries", entries.len()) };
+    assert_eq!(finding.reason, Reason::Unparsable);
+}
+
 #[test]
 fn what_did_not_change_is_shared() {
     let directory = tempfile::tempdir().unwrap();
