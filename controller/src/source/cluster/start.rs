@@ -2,6 +2,7 @@
 
 use super::{
     Source,
+    compact::Compact,
     id::WatchId,
     store::Object,
     watch::{Report, Watch},
@@ -21,7 +22,7 @@ use k8s_openapi::{
     serde::de::DeserializeOwned,
 };
 use kube::{Api, Resource, runtime::watcher};
-use std::{fmt::Debug, sync::Arc};
+use std::fmt::Debug;
 
 /// Names the Service that a slice belongs to.
 const SERVICE_LABEL: &str = "kubernetes.io/service-name";
@@ -34,13 +35,13 @@ impl Source {
         match &id {
             WatchId::Ingresses => {
                 self.spawn::<Ingress>(id.clone(), self.scoped(), config, ObjectKind::Ingress, |object| {
-                    object.try_into().map(Arc::new).map(Object::Ingress)
+                    object.try_into().map(Compact::into_shared).map(Object::Ingress)
                 })
             }
             WatchId::IngressClasses => {
                 let api = Api::<IngressClass>::all(self.cluster.client.clone());
                 self.spawn(id.clone(), api, config, ObjectKind::IngressClass, |object| {
-                    object.try_into().map(Arc::new).map(Object::IngressClass)
+                    object.try_into().map(Compact::into_shared).map(Object::IngressClass)
                 });
             }
             WatchId::Namespaces => {
@@ -120,17 +121,17 @@ impl Source {
 }
 
 fn service(object: Service) -> Result<Object, Unconvertible> {
-    object.try_into().map(Arc::new).map(Object::Service)
+    object.try_into().map(Compact::into_shared).map(Object::Service)
 }
 
 fn slice(object: EndpointSlice) -> Result<Object, Unconvertible> {
-    object.try_into().map(Arc::new).map(Object::EndpointSlice)
+    object.try_into().map(Compact::into_shared).map(Object::EndpointSlice)
 }
 
 fn secret(object: Secret) -> Result<Object, Unconvertible> {
-    object.try_into().map(Arc::new).map(Object::Secret)
+    object.try_into().map(Compact::into_shared).map(Object::Secret)
 }
 
 fn config_map(object: ConfigMap) -> Result<Object, Unconvertible> {
-    object.try_into().map(Arc::new).map(Object::ConfigMap)
+    object.try_into().map(Compact::into_shared).map(Object::ConfigMap)
 }

@@ -55,6 +55,18 @@ pub(super) struct Store {
 // === impl Object ===
 
 impl Object {
+    /// The name that the object itself holds, so that it is kept once.
+    pub(super) fn name(&self) -> Option<&ObjectName> {
+        match self {
+            Self::Ingress(ingress) => Some(&ingress.name),
+            Self::Service(service) => Some(&service.name),
+            Self::EndpointSlice(slice) => Some(&slice.name),
+            Self::Secret(secret) => Some(&secret.name),
+            Self::ConfigMap(config_map) => Some(&config_map.name),
+            Self::IngressClass(_) | Self::Namespace => None,
+        }
+    }
+
     pub(super) fn ingress(self) -> Option<Arc<Ingress>> {
         if let Self::Ingress(ingress) = self { Some(ingress) } else { None }
     }

@@ -178,7 +178,7 @@ where
     fn converted(&self, object: K, event: fn(ObjectName, Object) -> Event) -> News {
         let name = name_of(&object);
         match (self.convert)(object) {
-            Ok(object) => News::Event(event(name, object)),
+            Ok(object) => News::Event(event(object.name().cloned().unwrap_or(name), object)),
             Err(error) => News::Unreadable { kind: self.kind, name, error },
         }
     }
