@@ -118,11 +118,21 @@ impl<M: MakeCompile> Reconciler<M> {
             self.outlets.heartbeat.send_replace(Instant::now());
             tokio::select! {
                 changed = self.feed.snapshots.changed() => if changed.is_err() { return },
-                () = tokio::time::sleep(Self::IDLE) => continue,
+                () = tokio::time::sleep(Self::IDLE) => {
+                    self.free_retired();
+                    continue;
+                }
             }
             sleep_until(not_before).await;
             self.pass().await;
             not_before = Instant::now() + COALESCE;
+        }
+    }
+
+    /// Frees tables that the workers have let go of, on a thread that may take its time.
+    fn free_retired(&self) {
+        if let Some(handle) = self.outlets.handle.borrow().clone() {
+            task::spawn_blocking(move || handle.free_retired());
         }
     }
 

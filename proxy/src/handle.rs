@@ -2,6 +2,7 @@
 
 use crate::{metrics::Metrics, table::Table};
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use std::sync::Arc;
 
 /// Holds the installed table and the state that outlives tables.
@@ -9,6 +10,9 @@ use std::sync::Arc;
 pub struct Handle {
     table: ArcSwap<Table>,
     metrics: Arc<Metrics>,
+    /// Tables that were replaced and that a worker may still hold. Freeing a large table takes a tenth of a second, so
+    /// it must not be a worker that drops the last reference.
+    retired: Mutex<Vec<Arc<Table>>>,
 }
 
 // === impl Handle ===
@@ -17,7 +21,7 @@ impl Handle {
     /// A handle with a first table.
     #[must_use]
     pub fn new(first: Table) -> Arc<Self> {
-        Arc::new(Self { table: ArcSwap::from_pointee(first), metrics: Arc::new(Metrics::default()) })
+        Arc::new(Self { table: ArcSwap::from_pointee(first), metrics: Arc::default(), retired: Mutex::default() })
     }
 
     /// Makes `table` the one that every request from now on sees, unless it equals the installed one.
@@ -27,8 +31,17 @@ impl Handle {
         if **self.table.load() == table {
             return false;
         }
-        self.table.store(Arc::new(table));
+        let replaced = self.table.swap(Arc::new(table));
+        self.retired.lock().push(replaced);
+        self.free_retired();
         true
+    }
+
+    /// Frees replaced tables that no worker holds any more. Every worker lets go of an old table within about a second,
+    /// also when it has no requests.
+    pub fn free_retired(&self) {
+        let unused: Vec<_> = self.retired.lock().extract_if(.., |table| Arc::strong_count(table) == 1).collect();
+        drop(unused);
     }
 
     /// The installed table.
