@@ -163,7 +163,7 @@ impl Running {
         let fallback = Certificate::self_signed().context("cannot make the default certificate")?;
         let options = config.compile.options(Arc::new(fallback));
         let make = move || {
-            let mut compiler = compile::Compiler::new(options.clone());
+            let mut compiler = Compiler::new(options.clone());
             move |snapshot: &_| compiler.compile(snapshot)
         };
         spawn(&mut parts, "the reconcile loop", reconcile::run(feed, outlets, metrics.reconcile(), make));
