@@ -15,6 +15,7 @@ use crate::{
         files,
     },
     status,
+    telemetry::chain,
 };
 use anyhow::Context as _;
 use rust_nginx_proxy::{Handle, Proxy, tls::Certificate};
@@ -26,7 +27,7 @@ use tokio::{
     task::JoinSet,
     time::{Instant, sleep},
 };
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 /// Threads of the control plane. Compiling has threads of its own; two keep watches and probes going beside each other.
 const THREADS: usize = 2;
@@ -44,7 +45,12 @@ pub fn run(config: &Serve) -> anyhow::Result<ExitCode> {
         }
         let mut running = Running::start(config).await?;
         tokio::select! {
-            error = running.serve() => return Err(error),
+            error = running.serve() => {
+                // What is served goes on as long as it may; the next process takes over from here.
+                error!(error = chain(&*error), "cannot go on; ending");
+                running.stop().await;
+                return Err(error);
+            }
             name = signals.next() => info!(signal = name, "shutting down; a second signal ends at once"),
         }
         tokio::select! {

@@ -126,12 +126,13 @@ impl Collector for ObjectCollector {
 
 /// Which Secret gave which host its certificate: as for routes, the oldest Ingress that names the host.
 fn served_certificates(pass: &Pass) -> Vec<ServedCertificate<'_>> {
-    let certificates: BTreeMap<String, _> = pass
-        .compiled
-        .table
-        .certificates()
+    let index = pass.compiled.table.certificates();
+    // A host whose Secret cannot be used is served with the default certificate; that says nothing about the Secret.
+    let default = index.default_certificate();
+    let certificates: BTreeMap<String, _> = index
         .sorted()
         .into_iter()
+        .filter(|(_, certificate)| *certificate != default)
         .map(|(host, certificate)| (host.to_string(), certificate.info()))
         .collect();
     let mut ingresses: Vec<&Arc<Ingress>> =

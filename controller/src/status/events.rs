@@ -10,16 +10,21 @@ use self::outbox::{Bucket, Notice, Outbox, Sent, Target};
 use crate::{args::Identity, diagnostic::ObjectKind, reconcile::Pass, telemetry::chain};
 use futures::{StreamExt as _, stream};
 use k8s_openapi::{
-    api::core::v1::{Event, EventSource, ObjectReference},
+    api::{
+        core::v1::{ConfigMap, Event, EventSource, ObjectReference, Secret, Service},
+        discovery::v1::EndpointSlice,
+        networking::v1::{Ingress, IngressClass},
+    },
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time},
     jiff::Timestamp,
+    serde::de::DeserializeOwned,
 };
 use kube::{
-    Api, Client,
-    api::{Patch, PatchParams, PostParams},
+    Api, Client, Resource,
+    api::{ListParams, Patch, PatchParams, PostParams},
 };
 use serde_json::json;
-use std::{sync::Arc, time::Duration};
+use std::{fmt::Debug, sync::Arc, time::Duration};
 use tokio::{
     sync::watch,
     time::{Instant, sleep, timeout},
@@ -160,7 +165,11 @@ async fn send(
             Err(error) => return Err(error),
         }
     }
-    let event = event(notice, namespace, instance, now);
+    let mut event = event(notice, namespace, instance, now);
+    if event.involved_object.uid.is_none() {
+        // `kubectl describe` looks for Events by it.
+        event.involved_object.uid = find_uid(client, &notice.target).await;
+    }
     let name = event.metadata.name.clone().unwrap_or_default();
     match api.create(&PostParams::default(), &event).await {
         Ok(_) => Ok(Some((name, 1))),
@@ -171,6 +180,36 @@ async fn send(
         // A namespace that is being deleted takes no new objects; anything else that is forbidden is our role's fault.
         Err(kube::Error::Api(status)) if status.code == 403 && status.message.contains("being terminated") => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+/// The uid of an object whose watch does not keep it. With the verb `list`, which the watch needs as well.
+async fn find_uid(client: &Client, target: &Target) -> Option<String> {
+    let client = client.clone();
+    let namespace = &*target.namespace;
+    match target.kind {
+        ObjectKind::IngressClass => uid(Api::<IngressClass>::all(client), target).await,
+        ObjectKind::Ingress => uid(Api::<Ingress>::namespaced(client, namespace), target).await,
+        ObjectKind::Service => uid(Api::<Service>::namespaced(client, namespace), target).await,
+        ObjectKind::EndpointSlice => uid(Api::<EndpointSlice>::namespaced(client, namespace), target).await,
+        ObjectKind::Secret => uid(Api::<Secret>::namespaced(client, namespace), target).await,
+        ObjectKind::ConfigMap => uid(Api::<ConfigMap>::namespaced(client, namespace), target).await,
+        ObjectKind::File | ObjectKind::Resource | ObjectKind::Flag => None,
+    }
+}
+
+/// An Event without it is better than none, so a failure is not one of the Event.
+async fn uid<K>(api: Api<K>, target: &Target) -> Option<String>
+where
+    K: Resource + Clone + Debug + DeserializeOwned,
+{
+    let by_name = ListParams::default().fields(&format!("metadata.name={}", target.name));
+    match api.list_metadata(&by_name).await {
+        Ok(found) => found.items.into_iter().find_map(|object| object.metadata.uid),
+        Err(error) => {
+            debug!(object = %target.name, error = chain(&error), "the uid of an object cannot be found");
+            None
+        }
     }
 }
 
