@@ -7,7 +7,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    rc::{Rc, Weak},
+    rc::Rc,
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -37,7 +37,7 @@ pub(crate) struct Timers {
 struct Wheel {
     /// The tick up to which everything has been looked at.
     now: u64,
-    slots: Box<[Vec<Weak<Entry>>]>,
+    slots: Box<[Vec<Rc<Entry>>]>,
 }
 
 /// A point in time that may be moved; dropping it forgets it.
@@ -51,8 +51,10 @@ pub(crate) struct Deadline {
 struct Entry {
     /// Tick at which it fires; `NEVER` is off.
     at: Cell<u64>,
-    /// Earliest slot in which the wheel holds this entry; `NEVER` is none.
+    /// Tick in whose slot the wheel holds this entry; `NEVER` is none.
     filed: Cell<u64>,
+    /// Place in that slot.
+    place: Cell<usize>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -72,7 +74,8 @@ impl Timers {
 
     /// A deadline that is off.
     pub(crate) fn deadline(self: &Rc<Self>) -> Deadline {
-        let entry = Entry { at: Cell::new(NEVER), filed: Cell::new(NEVER), waker: RefCell::new(None) };
+        let entry =
+            Entry { at: Cell::new(NEVER), filed: Cell::new(NEVER), place: Cell::new(0), waker: RefCell::new(None) };
         Deadline { timers: Rc::clone(self), entry: Rc::new(entry) }
     }
 
@@ -86,22 +89,39 @@ impl Timers {
     }
 
     fn file(&self, entry: &Rc<Entry>, at: u64) {
+        self.unfile(entry);
         let mut wheel = self.wheel.borrow_mut();
-        let slot = at.clamp(wheel.now + 1, wheel.now + SLOTS as u64 - 1);
-        entry.filed.set(slot);
-        let index = usize::try_from(slot % SLOTS as u64).unwrap_or_default();
-        wheel.slots[index].push(Rc::downgrade(entry));
+        let tick = at.clamp(wheel.now + 1, wheel.now + SLOTS as u64 - 1);
+        let slot = &mut wheel.slots[slot_of(tick)];
+        entry.filed.set(tick);
+        entry.place.set(slot.len());
+        slot.push(Rc::clone(entry));
         self.entries.set(self.entries.get() + 1);
         if self.entries.get() == 1 {
             self.wake_driver.notify_one();
         }
     }
 
+    /// Takes an entry out of the wheel, so that a connection that is gone leaves nothing behind.
+    fn unfile(&self, entry: &Entry) {
+        let tick = entry.filed.replace(NEVER);
+        if tick == NEVER {
+            return;
+        }
+        let mut wheel = self.wheel.borrow_mut();
+        let slot = &mut wheel.slots[slot_of(tick)];
+        slot.swap_remove(entry.place.get());
+        if let Some(moved) = slot.get(entry.place.get()) {
+            moved.place.set(entry.place.get());
+        }
+        self.entries.set(self.entries.get() - 1);
+    }
+
     /// Looks at everything that was due up to `now`.
     fn advance(&self, now: Instant) {
         let target = ticks(now.saturating_duration_since(self.start));
         loop {
-            let due = {
+            let (tick, due) = {
                 let mut wheel = self.wheel.borrow_mut();
                 if self.entries.get() == 0 {
                     wheel.now = wheel.now.max(target);
@@ -110,23 +130,19 @@ impl Timers {
                     return;
                 }
                 wheel.now += 1;
-                let index = usize::try_from(wheel.now % SLOTS as u64).unwrap_or_default();
-                std::mem::take(&mut wheel.slots[index])
+                let tick = wheel.now;
+                (tick, std::mem::take(&mut wheel.slots[slot_of(tick)]))
             };
             self.entries.set(self.entries.get() - due.len());
-            let tick = self.wheel.borrow().now;
-            for entry in due.into_iter().filter_map(|entry| entry.upgrade()) {
+            // Before any of them wakes somebody: none is in the wheel any more.
+            due.iter().for_each(|entry| entry.filed.set(NEVER));
+            for entry in due {
                 self.look_at(&entry, tick);
             }
         }
     }
 
     fn look_at(&self, entry: &Rc<Entry>, tick: u64) {
-        // An entry that was filed again for an earlier slot leaves its old place behind; only the latest filing counts.
-        if entry.filed.get() != tick {
-            return;
-        }
-        entry.filed.set(NEVER);
         let at = entry.at.get();
         if at == NEVER {
             return;
@@ -151,6 +167,10 @@ impl Timers {
             self.advance(Instant::now());
         }
     }
+}
+
+fn slot_of(tick: u64) -> usize {
+    usize::try_from(tick % SLOTS as u64).unwrap_or_default()
 }
 
 /// Whole ticks in a time.
@@ -229,6 +249,12 @@ impl Deadline {
     }
 }
 
+impl Drop for Deadline {
+    fn drop(&mut self) {
+        self.timers.unfile(&self.entry);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -278,5 +304,23 @@ mod tests {
                 assert!(quiet.is_err(), "a cleared deadline does not fire");
             })
             .await;
+    }
+
+    #[test]
+    fn a_deadline_that_is_gone_leaves_nothing_in_the_wheel() {
+        let timers = Timers::new();
+        let mut kept = Vec::new();
+        for number in 0..1000u64 {
+            let deadline = timers.deadline();
+            deadline.set(Duration::from_secs(60 + number % 3));
+            deadline.set(Duration::from_secs(1));
+            if number % 10 == 0 {
+                kept.push(deadline);
+            }
+        }
+        assert_eq!(timers.entries.get(), kept.len());
+        assert_eq!(timers.wheel.borrow().slots.iter().map(Vec::len).sum::<usize>(), kept.len());
+        drop(kept);
+        assert_eq!(timers.entries.get(), 0);
     }
 }

@@ -19,6 +19,9 @@ use tokio_rustls::server::TlsStream;
 /// What a client sends first on an HTTP/2 connection (RFC 9113 §3.4).
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+/// Enough for the head of most requests; hyper reads the rest.
+const FIRST_READ: usize = 1024;
+
 /// Plaintext counters of a connection. Written by its own worker only; atomics because hyper wants the IO to be `Send`
 /// for upgrades.
 #[derive(Debug, Default)]
@@ -98,7 +101,7 @@ impl ServerIo {
     /// Reads until it is known whether the client speaks HTTP/2 by prior knowledge. What was read is read again by the
     /// protocol.
     pub(super) async fn peek_http2_preface(&mut self) -> io::Result<bool> {
-        let mut buffer = BytesMut::with_capacity(4096);
+        let mut buffer = BytesMut::with_capacity(FIRST_READ);
         loop {
             if self.stream_read(&mut buffer).await? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
