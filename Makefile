@@ -4,7 +4,7 @@
 #   make lint     clippy, formatting, dependency rules
 #   make fmt      formats the code
 #   make docs     API documentation in target/doc
-#   make bench    side by side with nginx, HAProxy and Envoy
+#   make bench    side by side with nginx, HAProxy and Envoy; BENCH='--quick' passes options on
 #   make demo     builds and runs the demo
 #
 # The steps of `make test` are targets too, see STEPS. All tests run what profile `quick` (Cargo.toml) builds, so that
@@ -119,4 +119,5 @@ demo:
 	$(CARGO) run --locked --release -- demo
 
 bench:
-	$(CARGO) run --locked --release --package rust-nginx-bench
+	bench/setup.sh
+	$(CARGO) run --locked --release --package rust-nginx-bench -- $(BENCH)
