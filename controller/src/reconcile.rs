@@ -167,36 +167,58 @@ impl<M: MakeCompile> Reconciler<M> {
                 }
             }
         };
-        self.install(snapshot, compiled, started);
+        self.install(snapshot, compiled, started).await;
     }
 
-    fn install(&mut self, snapshot: Snapshot, compiled: Compiled, started: Instant) {
+    async fn install(&mut self, snapshot: Snapshot, mut compiled: Compiled, started: Instant) {
         let handle = self.outlets.handle.borrow().clone();
-        let installed = match handle {
-            Some(handle) => handle.install(compiled.table.clone()),
-            None => {
-                self.outlets.handle.send_replace(Some(Handle::new(compiled.table.clone())));
-                info!(ingresses = compiled.ingresses.len(), "first table installed");
-                true
+        // Comparing two tables and freeing an old one takes as long as they are large.
+        let work = task::spawn_blocking(move || {
+            let (handle, installed) = match handle {
+                Some(handle) => {
+                    let installed = handle.install(compiled.table.clone());
+                    (handle, installed)
+                }
+                None => (Handle::new(compiled.table.clone()), true),
+            };
+            if !installed {
+                // Of two equal tables one is enough.
+                compiled.table = (*handle.table()).clone();
+            }
+            (handle, compiled, installed)
+        });
+        let (handle, compiled, installed) = match work.await {
+            Ok(done) => done,
+            Err(error) => {
+                error!(%error, "installing failed; the table stays as it is");
+                return self.metrics.failed();
             }
         };
         if installed {
             self.metrics.installed();
             debug!(elapsed = ?started.elapsed(), ingresses = compiled.ingresses.len(), "table installed");
         }
+        self.outlets.handle.send_if_modified(|current| {
+            let first = current.is_none();
+            if first {
+                info!(ingresses = compiled.ingresses.len(), "first table installed");
+                *current = Some(handle);
+            }
+            first
+        });
         self.report.log(&compiled.diagnostics);
-        self.outlets.passes.send_replace(Some(Arc::new(Pass { snapshot, compiled })));
+        let last = self.outlets.passes.send_replace(Some(Arc::new(Pass { snapshot, compiled })));
+        task::spawn_blocking(move || drop(last));
     }
 
     /// Whether everything that is referred to has been looked for, or waited for in vain once.
     fn is_settled(&self, references: &References, coverage: &Coverage) -> bool {
         let Coverage::Only(covered) = coverage else { return true };
-        let given_up = &self.given_up;
-        let known = |name: &ObjectName, a: &BTreeSet<ObjectName>, b: &BTreeSet<ObjectName>| {
-            a.contains(name) || b.contains(name)
+        let known = |references: &BTreeSet<ObjectName>, covered: &BTreeSet<_>, given_up: &BTreeSet<_>| {
+            references.is_subset(covered) || references.difference(covered).all(|name| given_up.contains(name))
         };
-        references.secrets.iter().all(|name| known(name, &covered.secrets, &given_up.secrets))
-            && references.config_maps.iter().all(|name| known(name, &covered.config_maps, &given_up.config_maps))
+        known(&references.secrets, &covered.secrets, &self.given_up.secrets)
+            && known(&references.config_maps, &covered.config_maps, &self.given_up.config_maps)
     }
 
     async fn compile_latest(&mut self) -> Option<(Snapshot, Compiled)> {

@@ -153,6 +153,9 @@ async fn an_equal_table_is_not_installed_but_the_pass_is_told() {
     timeout(LIMIT, fixture.passes.changed()).await.unwrap().unwrap();
     let second = fixture.handle.borrow().clone().unwrap().table();
     assert!(Arc::ptr_eq(&first, &second));
+    // The pass shows the installed one: two equal tables would take twice the memory.
+    let pass = fixture.passes.borrow().clone().unwrap();
+    assert!(Arc::ptr_eq(pass.compiled.table.settings(), second.settings()));
     assert_eq!(fixture.metrics.installs(), 1);
 }
 

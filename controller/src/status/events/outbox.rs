@@ -3,7 +3,7 @@
 use crate::{
     diagnostic::{Diagnostic, ObjectKind, Severity},
     reconcile::Pass,
-    snapshot::{Ingress, ObjectName},
+    snapshot::{Ingress, ObjectName, Snapshot},
 };
 use std::{
     collections::{BTreeSet, HashMap, HashSet, VecDeque},
@@ -69,6 +69,8 @@ pub(super) struct Outbox {
     diagnostics: BTreeSet<Diagnostic>,
     /// Our Ingresses in the latest pass.
     ingresses: HashMap<ObjectName, Arc<Ingress>>,
+    /// What they were selected from, to see at a glance that nothing about them is different.
+    seen: Snapshot,
     /// Waiting since.
     warnings: VecDeque<(Diagnostic, Instant)>,
     syncs: VecDeque<(ObjectName, Instant)>,
@@ -106,6 +108,7 @@ impl Outbox {
             sync_events,
             diagnostics: BTreeSet::new(),
             ingresses: HashMap::new(),
+            seen: Snapshot::default(),
             warnings: VecDeque::new(),
             syncs: VecDeque::new(),
             queued: HashSet::new(),
@@ -118,6 +121,21 @@ impl Outbox {
 
     /// Compares a pass with the one before.
     pub(super) fn follow(&mut self, pass: &Pass, now: Instant) {
+        let Snapshot { ingresses, ingress_classes, .. } = &pass.snapshot;
+        let same_ingresses = self.seen.ingresses.ptr_eq(ingresses)
+            && self.seen.ingress_classes.ptr_eq(ingress_classes)
+            && self.ingresses.len() == pass.compiled.ingresses.len();
+        if !same_ingresses {
+            self.follow_ingresses(pass, now);
+            self.seen.ingresses = ingresses.clone();
+            self.seen.ingress_classes = ingress_classes.clone();
+        }
+        if !self.diagnostics.iter().eq(&pass.compiled.diagnostics) {
+            self.follow_diagnostics(&pass.compiled.diagnostics, now);
+        }
+    }
+
+    fn follow_ingresses(&mut self, pass: &Pass, now: Instant) {
         let ours = &pass.compiled.ingresses;
         self.ingresses.retain(|name, _| ours.contains(name));
         for ingress in ours.iter().filter_map(|name| pass.snapshot.ingresses.get(name)) {
@@ -127,14 +145,15 @@ impl Outbox {
                 self.syncs.push_back((ingress.name.clone(), now));
             }
         }
-        if !self.diagnostics.iter().eq(&pass.compiled.diagnostics) {
-            let current: BTreeSet<Diagnostic> = pass.compiled.diagnostics.iter().cloned().collect();
-            // What was resolved before anybody heard of it needs no Event.
-            self.warnings.retain(|(waiting, _)| current.contains(waiting));
-            let new = current.difference(&self.diagnostics).filter(|diagnostic| deserves_event(diagnostic));
-            self.warnings.extend(new.map(|diagnostic| (diagnostic.clone(), now)));
-            self.diagnostics = current;
-        }
+    }
+
+    fn follow_diagnostics(&mut self, diagnostics: &[Diagnostic], now: Instant) {
+        let current: BTreeSet<Diagnostic> = diagnostics.iter().cloned().collect();
+        // What was resolved before anybody heard of it needs no Event.
+        self.warnings.retain(|(waiting, _)| current.contains(waiting));
+        let new = current.difference(&self.diagnostics).filter(|diagnostic| deserves_event(diagnostic));
+        self.warnings.extend(new.map(|diagnostic| (diagnostic.clone(), now)));
+        self.diagnostics = current;
     }
 
     /// Takes the next ones, Warnings first.
