@@ -12,6 +12,7 @@ pub(crate) use self::{
 use self::{connection::Downstream, io::ServerIo};
 use crate::{tls::Configurations, worker::Worker};
 use http::HeaderValue;
+use socket2::{SockAddr, SockRef, Socket};
 use std::{io::ErrorKind, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::LazyConfigAcceptor;
@@ -51,14 +52,11 @@ impl Listener {
             };
             self.accepted(accepted, &worker).await;
         }
+        // The word of the drain may overtake the reactor's word of what the kernel has queued: ask the kernel.
         loop {
-            let accepted = {
-                let mut accept = std::pin::pin!(self.socket.accept());
-                std::future::poll_fn(|cx| std::task::Poll::Ready(accept.as_mut().poll(cx))).await
-            };
-            match accepted {
-                std::task::Poll::Ready(accepted) => self.accepted(accepted, &worker).await,
-                std::task::Poll::Pending => return,
+            match SockRef::from(&self.socket).accept() {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                accepted => self.accepted(accepted.and_then(adopt), &worker).await,
             }
         }
     }
@@ -90,6 +88,13 @@ impl Listener {
 }
 
 /// HTTP/2 is boxed in both: its state is large, and every connection would be as large as the largest.
+/// Hands a socket that was accepted past the reactor to it.
+fn adopt((socket, peer): (Socket, SockAddr)) -> std::io::Result<(TcpStream, SocketAddr)> {
+    socket.set_nonblocking(true)?;
+    let peer = peer.as_socket().ok_or_else(|| std::io::Error::other("the client has no IP address"))?;
+    Ok((TcpStream::from_std(socket.into())?, peer))
+}
+
 async fn serve_plain(stream: TcpStream, downstream: Downstream) {
     let mut io = ServerIo::plain(stream, downstream.io());
     let timeout = downstream.header_timeout();
