@@ -28,6 +28,9 @@ use tracing::debug;
 /// Pause after a failed accept: the usual reason is that file descriptors ran out, which only time can mend.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// Fields of a request: what the proxy lets pass, and what it adds.
+const MAX_HEADERS: usize = 256;
+
 /// Who a pod says it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Identity {
