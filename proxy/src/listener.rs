@@ -87,7 +87,6 @@ impl Listener {
     }
 }
 
-/// HTTP/2 is boxed in both: its state is large, and every connection would be as large as the largest.
 /// Hands a socket that was accepted past the reactor to it.
 fn adopt((socket, peer): (Socket, SockAddr)) -> std::io::Result<(TcpStream, SocketAddr)> {
     socket.set_nonblocking(true)?;
@@ -95,6 +94,8 @@ fn adopt((socket, peer): (Socket, SockAddr)) -> std::io::Result<(TcpStream, Sock
     Ok((TcpStream::from_std(socket.into())?, peer))
 }
 
+/// Serves one cleartext connection. HTTP/2 is boxed: its state is large, and every connection would be as large as the
+/// largest.
 async fn serve_plain(stream: TcpStream, downstream: Downstream) {
     let mut io = ServerIo::plain(stream, downstream.io());
     let timeout = downstream.header_timeout();

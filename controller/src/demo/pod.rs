@@ -97,8 +97,11 @@ async fn serve(stream: TcpStream, identity: Arc<Identity>) {
         let identity = identity.clone();
         async move { Ok::<_, Infallible>(respond(request, &identity).await) }
     });
-    let connection =
-        http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service).with_upgrades();
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .max_headers(MAX_HEADERS)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
     if let Err(error) = connection.await {
         debug!(pod = identity.name, %error, "a connection to a sample pod ended early");
     }
