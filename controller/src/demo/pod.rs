@@ -100,7 +100,6 @@ async fn serve(stream: TcpStream, identity: Arc<Identity>) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .max_headers(MAX_HEADERS)
-        .max_headers(MAX_HEADERS)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     if let Err(error) = connection.await {
