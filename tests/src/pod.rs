@@ -15,7 +15,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Mutex, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::address;
+use crate::{address, wait};
 
 mod answer;
 mod exchange;
@@ -171,7 +171,12 @@ impl Pod {
     /// # Errors
     /// When the address cannot be bound.
     pub async fn appear(&self) -> Result<()> {
-        let listener = listen(self.address).with_context(|| format!("binding {}", self.address))?;
+        // A process that another test starts at this moment holds a copy of our old listener between its fork and its
+        // exec, and the address is taken until then.
+        let listener = wait::until(&format!("{} free again", self.address), async || {
+            listen(self.address).with_context(|| format!("binding {}", self.address))
+        })
+        .await?;
         *self.server.lock().await = Some(tokio::spawn(serve(listener, Arc::clone(&self.shared))));
         Ok(())
     }
