@@ -237,21 +237,21 @@ mod tests {
 
     #[test]
     fn the_demo_is_a_serve_that_anybody_could_type() {
-        let line = line("/tmp/a b");
+        let line = line("/home/a b");
         let serve = line.parse().unwrap();
-        assert_eq!(serve.source, Source::Manifests("/tmp/a b".into()));
+        assert_eq!(serve.source, Source::Manifests("/home/a b".into()));
         assert_eq!(serve.compile.https_port, 8443);
         assert_eq!(serve.warnings, Vec::<String>::new());
         assert_eq!(
             line.to_string(),
-            "rust-nginx serve '--manifests=/tmp/a b' --configmap=default/rust-nginx --http-addr=127.0.0.1:8080 \
+            "rust-nginx serve '--manifests=/home/a b' --configmap=default/rust-nginx --http-addr=127.0.0.1:8080 \
              '--http-addr=[::1]:8080' --https-addr=:8443 --admin-addr=127.0.0.1:0"
         );
     }
 
     #[test]
     fn redirects_name_a_port_that_is_known() {
-        let mut line = line("/tmp/x");
+        let mut line = line("/home/x");
         assert_eq!(line.redirect_port(), Some(8443));
         line.https = vec![loopback(0)];
         assert_eq!(line.redirect_port(), None);

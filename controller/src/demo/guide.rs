@@ -117,16 +117,16 @@ mod tests {
             http: "0.0.0.0:8080".parse().unwrap(),
             https: "[::]:8443".parse().unwrap(),
             admin: "127.0.0.1:10254".parse().unwrap(),
-            manifests: Path::new("/tmp/a b/manifests"),
-            authority: Path::new("/tmp/a b/ca.crt"),
+            manifests: Path::new("/home/a b/manifests"),
+            authority: Path::new("/home/a b/ca.crt"),
             pods: 5,
             command: "rust-nginx serve",
         };
         let text = guide.to_string();
         for line in [
             "curl --resolve hello.localhost:8080:127.0.0.1 http://hello.localhost:8080/",
-            "curl --cacert '/tmp/a b/ca.crt' --resolve shop.localhost:8443:[::1] https://shop.localhost:8443/",
-            "sed -i.bak s/hello.localhost/hi.localhost/ '/tmp/a b/manifests/ingress.yaml'",
+            "curl --cacert '/home/a b/ca.crt' --resolve shop.localhost:8443:[::1] https://shop.localhost:8443/",
+            "sed -i.bak s/hello.localhost/hi.localhost/ '/home/a b/manifests/ingress.yaml'",
         ] {
             assert!(text.contains(&format!("\n  {line}\n")), "{line} is not in\n{text}");
         }
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn quotes_survive_a_shell() {
-        assert_eq!(quote("/tmp/x-1/ca.crt"), "/tmp/x-1/ca.crt");
+        assert_eq!(quote("/home/x-1/ca.crt"), "/home/x-1/ca.crt");
         assert_eq!(quote("/it's"), r"'/it'\''s'");
     }
 }
