@@ -11,6 +11,9 @@ pub(crate) enum ProxyError {
     /// The path has no normal form.
     #[error("bad path: {0}")]
     BadPath(crate::table::BadPath),
+    /// A transfer coding that we do not speak (RFC 9112 §6.1).
+    #[error("transfer coding not implemented")]
+    UnknownCoding,
     /// CONNECT and TRACE make no sense for a reverse proxy.
     #[error("method not allowed")]
     MethodNotAllowed,
@@ -65,6 +68,7 @@ impl ProxyError {
         match self {
             Self::BadRequest(_) | Self::BadPath(_) | Self::ClientBody(_) => StatusCode::BAD_REQUEST,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::UnknownCoding => StatusCode::NOT_IMPLEMENTED,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::ClientTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::NoEndpoints(status) => *status,
@@ -81,6 +85,7 @@ impl ProxyError {
             Self::BadRequest(_)
             | Self::BadPath(_)
             | Self::MethodNotAllowed
+            | Self::UnknownCoding
             | Self::UnaskedSwitch
             | Self::BodyTooLarge
             | Self::ClientTimeout
@@ -91,6 +96,6 @@ impl ProxyError {
 
     /// True when the client's connection cannot be used for another request, because part of this one is still on it.
     pub(crate) fn closes_connection(&self) -> bool {
-        matches!(self, Self::BodyTooLarge | Self::ClientTimeout | Self::ClientBody(_))
+        matches!(self, Self::UnknownCoding | Self::BodyTooLarge | Self::ClientTimeout | Self::ClientBody(_))
     }
 }

@@ -164,6 +164,9 @@ async fn answer(
 }
 
 fn find<'a>(table: &'a Table, head: &Parts, fields: &Fields<'_>) -> Result<Found<'a>, ProxyError> {
+    if fields.unknown_coding {
+        return Err(ProxyError::UnknownCoding);
+    }
     let host = target::host(head, fields)?;
     let path = target::path(head)?;
     let virtual_host = table.virtual_host(host.to_str().unwrap_or_default());

@@ -18,6 +18,7 @@ enum Role {
     Upgrade,
     ContentLength,
     Cookie,
+    TransferEncoding,
     RequestId,
     ForwardedFor,
     ForwardedHost,
@@ -33,6 +34,8 @@ pub(super) struct Fields<'a> {
     pub(super) content_length: Option<&'a HeaderValue>,
     pub(super) forwarded_for: Option<&'a HeaderValue>,
     pub(super) forwarded_host: Option<&'a HeaderValue>,
+    /// The body has a transfer coding besides `chunked`, which we could neither decode nor pass on.
+    pub(super) unknown_coding: bool,
     /// `Connection` names further fields that end here.
     names_fields: bool,
     cookies: usize,
@@ -55,6 +58,9 @@ impl<'a> Fields<'a> {
                 Role::Upgrade => fields.upgrade = Some(value),
                 Role::ContentLength => fields.content_length = Some(value),
                 Role::Cookie => fields.cookies += 1,
+                Role::TransferEncoding => {
+                    fields.unknown_coding |= !value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
+                }
                 Role::RequestId => fields.request_id = Some(value).filter(|value| !value.is_empty()),
                 Role::ForwardedFor => fields.forwarded_for = Some(value).filter(|value| !value.is_empty()),
                 Role::ForwardedHost => fields.forwarded_host = Some(value).filter(|value| !value.is_empty()),
@@ -102,7 +108,8 @@ impl Role {
             header::CONTENT_LENGTH => Self::ContentLength,
             header::COOKIE => Self::Cookie,
             header::UPGRADE => Self::Upgrade,
-            header::TE | header::TRANSFER_ENCODING | header::EXPECT => Self::Drop,
+            header::TRANSFER_ENCODING => Self::TransferEncoding,
+            header::TE | header::EXPECT => Self::Drop,
             _ => Self::of_text(name.as_str()),
         }
     }

@@ -408,3 +408,14 @@ fn a_connection_that_was_accepted_brings_its_first_request_even_during_a_drain()
     assert_eq!(busy.read().status(), 200);
     assert_eq!(drain.join().unwrap(), 0);
 }
+
+#[test]
+fn a_transfer_coding_that_nobody_speaks_is_501() {
+    let origin = Origin::echo();
+    let proxy = Running::to(&[origin.address]);
+    let mut client = proxy.connect();
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n");
+    let response = client.read();
+    assert_eq!((response.status(), response.header("connection")), (501, Some("close")));
+    assert_eq!(origin.accepted(), 0);
+}
