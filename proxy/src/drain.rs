@@ -32,6 +32,7 @@ pub struct Proxy {
     https: Vec<SocketAddr>,
     phase: watch::Sender<Phase>,
     workers: Vec<oneshot::Receiver<usize>>,
+    log_writer: std::thread::JoinHandle<()>,
 }
 
 /// What a drain left behind.
@@ -68,6 +69,9 @@ pub(crate) enum Phase {
     Cut,
 }
 
+/// How long the end waits for the last lines of the access log to be written.
+const LAST_LINES: Duration = Duration::from_secs(2);
+
 /// Sockets of one worker, with their TLS configuration.
 type Sockets = Vec<(TcpListener, Option<Arc<Configurations>>)>;
 
@@ -87,7 +91,7 @@ impl Proxy {
         let http = bind_all(&listen.http, None)?;
         let https = bind_all(&listen.https, Some(&tls))?;
         let (phase, receiver) = watch::channel(Phase::Serving);
-        let (log, _writer) = LogWriter::start().map_err(StartError::Worker)?;
+        let (log, log_writer) = LogWriter::start().map_err(StartError::Worker)?;
         let workers = sockets
             .into_iter()
             .enumerate()
@@ -105,7 +109,7 @@ impl Proxy {
             })
             .collect::<io::Result<Vec<_>>>()
             .map_err(StartError::Worker)?;
-        Ok(Self { http, https, phase, workers })
+        Ok(Self { http, https, phase, workers, log_writer })
     }
 
     /// The cleartext addresses, with the ports that were picked for port 0.
@@ -136,6 +140,11 @@ impl Proxy {
             drained.cut += worker.await.unwrap_or_default();
         }
         cut.abort();
+        // The workers have handed over their last lines. Somebody who has stopped reading them cannot hold up the end.
+        let written = tokio::task::spawn_blocking(|| self.log_writer.join());
+        if tokio::time::timeout(LAST_LINES, written).await.is_err() {
+            tracing::warn!("standard output is not read: the last lines of the access log are lost");
+        }
         drained
     }
 }
