@@ -99,8 +99,13 @@ impl Proxy {
                 let (done, left) = oneshot::channel();
                 let (handle, phase, log) = (Arc::clone(handle), receiver.clone(), log.clone());
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+                // Here rather than on the worker: a socket that cannot be served must fail the start.
+                let listeners = {
+                    let _entered = runtime.enter();
+                    sockets.into_iter().map(|(socket, tls)| Listener::new(socket, tls)).collect::<io::Result<_>>()?
+                };
                 std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
-                    let left = run_worker(&runtime, handle, log, sockets, phase);
+                    let left = run_worker(&runtime, handle, log, listeners, phase);
                     // Cutting what is left takes no time; the report comes after it.
                     runtime.shutdown_background();
                     let _ = done.send(left);
@@ -168,17 +173,13 @@ fn run_worker(
     runtime: &tokio::runtime::Runtime,
     handle: Arc<Handle>,
     log: LogWriter,
-    sockets: Sockets,
+    listeners: Vec<Listener>,
     phase: watch::Receiver<Phase>,
 ) -> usize {
     let local = tokio::task::LocalSet::new();
     local.block_on(runtime, async {
         let worker = Worker::new(handle, log);
-        let listeners = sockets.into_iter().map(|(socket, tls)| Listener::new(socket, tls)).collect::<io::Result<_>>();
-        match listeners {
-            Ok(listeners) => std::rc::Rc::clone(&worker).run(listeners, phase).await,
-            Err(error) => tracing::error!(%error, "a listener cannot be registered with the runtime"),
-        }
+        std::rc::Rc::clone(&worker).run(listeners, phase).await;
         worker.open()
     })
 }
