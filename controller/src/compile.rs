@@ -4,40 +4,44 @@
 //! certificate) plus a [`Diagnostic`], never a hole; everything else stays live.
 //!
 //! ```text
-//!  ConfigMap ─ config_map ─> Globals ──┐
-//!  Ingress ─── class ─> ours, by age ──┴─ ingress ─> Translated ─ host ─> VirtualHost ─┐
-//!                                                     │  │  └ conflict: oldest claim   ├─> Table
-//!  Service, EndpointSlice ── backend, endpoints ──────┘  │                             │
-//!  Secret ── tls, memo ──────────────────────────────────┘─────────────> Certificate ──┘
+//!  ConfigMap ─ config_map ─> Globals ─┐
+//!  Ingress ─── class ─> ours ─────────┴─ ingress ─> Translated (roster) ─ host ─> VirtualHost ─┐
+//!                                                     │  │  └ ownership, conflict: oldest      ├─> Table
+//!  Service, EndpointSlice ── backend, endpoints ──────┘  │                                     │
+//!  Secret ── tls ────────────────────────────────────────┘─────────────────────> Certificate ──┘
 //! ```
 //!
-//! [`Compiler`] remembers from one compile to the next what was expensive to make; what it returns does not depend on
-//! what it remembers.
+//! It is incremental: [`Compiler`] keeps what it made ([`memory`]), finds what is different between two snapshots
+//! ([`change`]) and makes only that anew. What it returns does not depend on what it did before, and a full compile is
+//! the change from an empty snapshot.
 
 pub mod annotation;
 mod backend;
+mod change;
 mod class;
 pub mod config_map;
 mod conflict;
+mod counted;
 mod endpoints;
+mod findings;
 mod grammar;
 mod host;
 mod ingress;
-mod memo;
+mod memory;
+mod ownership;
+mod roster;
 mod route;
 mod tls;
 
 pub use self::grammar::Value;
-use self::{backend::Backends, host::Hosts, ingress::Translated, memo::Memo, tls::Certificates};
+use self::memory::Memory;
 use crate::{
-    diagnostic::{Diagnostic, ObjectKind, ObjectRef},
+    diagnostic::{Diagnostics, ObjectKind, ObjectRef},
     snapshot::{ObjectName, Snapshot},
 };
-use rust_nginx_proxy::{
-    table::{Table, TableBuilder},
-    tls::Certificate,
-};
-use std::{collections::BTreeSet, net::IpAddr, num::NonZeroUsize, sync::Arc, time::Duration};
+use imbl::OrdSet;
+use rust_nginx_proxy::{table::Table, tls::Certificate};
+use std::{net::IpAddr, num::NonZeroUsize, sync::Arc, time::Duration};
 
 /// What the command line decides about compiling. Fixed for the life of the process.
 #[derive(Clone, Debug)]
@@ -67,37 +71,39 @@ pub struct Options {
     pub disable_catch_all: bool,
     /// `--disable-svc-external-name`.
     pub disable_svc_external_name: bool,
+    /// `--strict-host-ownership`.
+    pub strict_host_ownership: bool,
 }
 
-/// What a compile gives.
+/// What a compile gives. All of it shares with the compile before what did not change.
 #[derive(Clone, Debug)]
 pub struct Compiled {
     /// The routing table.
     pub table: Table,
     /// All findings, sorted, each once.
-    pub diagnostics: Vec<Diagnostic>,
+    pub diagnostics: Diagnostics,
     /// The Ingresses that are ours (they get status and `Sync` Events).
-    pub ingresses: BTreeSet<ObjectName>,
+    pub ingresses: OrdSet<ObjectName>,
     /// Objects that something refers to, existing or not; the cluster source fetches what its watches do not cover.
     pub references: References,
     /// Settings that are not part of the table because they are read only when the process starts or stops.
     pub process: ProcessSettings,
 }
 
-/// Compiles snapshots one after the other, and remembers what was expensive to make.
+/// Compiles snapshots one after the other, and makes anew only what a change between two of them concerns.
 #[derive(Debug)]
 pub struct Compiler {
     options: Options,
-    memo: Memo,
+    memory: Option<Memory>,
 }
 
 /// Objects by reference.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct References {
     /// Secrets.
-    pub secrets: BTreeSet<ObjectName>,
+    pub secrets: OrdSet<ObjectName>,
     /// ConfigMaps.
-    pub config_maps: BTreeSet<ObjectName>,
+    pub config_maps: OrdSet<ObjectName>,
 }
 
 /// ConfigMap keys that concern the process rather than the table.
@@ -122,72 +128,32 @@ pub fn compile(snapshot: &Snapshot, options: &Options) -> Compiled {
 // === impl Compiler ===
 
 impl Compiler {
-    /// A compiler with an empty memory.
+    /// A compiler that has seen nothing yet.
     #[must_use]
     pub fn new(options: Options) -> Self {
-        Self { options, memo: Memo::default() }
+        Self { options, memory: None }
     }
 
     /// Compiles a snapshot. The result is the same as that of [`compile`], whatever was compiled before.
     #[must_use]
     pub fn compile(&mut self, snapshot: &Snapshot) -> Compiled {
-        let options = &self.options;
-        let mut findings = snapshot.findings.to_vec();
-        let mut references = References::default();
-
-        let globals = config_map::read(snapshot, options, &mut references, &mut findings);
-        let translated: Vec<Translated> = class::select(snapshot, options, &mut findings)
-            .into_iter()
-            .map(|ingress| ingress::translate(ingress, &globals, options))
-            .collect();
-
-        let mut certificates = Certificates::new(snapshot, &mut self.memo.certificates);
-        let default_certificate = tls::default_certificate(options, &mut certificates, &mut references, &mut findings);
-        let mut table = TableBuilder::new(globals.settings.clone(), default_certificate.clone());
-        let backends = Backends::new(snapshot, options);
-        let default_backend = backends.default_backend(&mut table, &mut findings);
-
-        let mut hosts = Hosts::new();
-        for ingress in &translated {
-            references.add(&ingress.ingress);
-            findings.extend_from_slice(&ingress.findings);
-            hosts.claim(ingress);
-        }
-        let mut assembly = host::Assembly {
-            globals: &globals,
-            options,
-            default_backend,
-            default_certificate,
-            backends,
-            certificates,
-            findings,
-            table,
-        };
-        for (host, claims) in hosts {
-            assembly.add(&host, &claims);
-        }
-        let host::Assembly { mut findings, table, .. } = assembly;
-        self.memo.certificates.forget_unused();
-
-        findings.sort_unstable();
-        findings.dedup();
-        Compiled {
-            table: table.build(),
-            diagnostics: findings,
-            ingresses: translated.iter().map(|translated| translated.ingress.name.clone()).collect(),
-            references,
-            process: globals.process,
-        }
+        // Taken out, so that a panic leaves no half-changed memory behind.
+        let mut memory = self.memory.take().unwrap_or_else(|| Memory::new(&self.options));
+        memory.update(snapshot, &self.options);
+        let compiled = memory.compiled();
+        self.memory = Some(memory);
+        compiled
     }
 }
 
 // === impl References ===
 
 impl References {
-    fn add(&mut self, ingress: &crate::snapshot::Ingress) {
-        let named = ingress.tls.iter().filter(|entry| !entry.secret_name.is_empty());
-        let namespace = &ingress.name.namespace;
-        self.secrets.extend(named.map(|entry| ObjectName::new(namespace.clone(), entry.secret_name.clone())));
+    /// Whether both are the same, where an unchanged set is seen at a glance.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        let same = |a: &OrdSet<_>, b: &OrdSet<_>| a.ptr_eq(b) || a == b;
+        same(&self.secrets, &other.secrets) && same(&self.config_maps, &other.config_maps)
     }
 }
 

@@ -21,6 +21,10 @@ pub struct Diagnostic {
     pub message: String,
 }
 
+/// Findings in their order, each once. A clone is one pointer, and what two of them share is not looked at when they are
+/// compared.
+pub type Diagnostics = imbl::OrdSet<Arc<Diagnostic>>;
+
 /// The object of a diagnostic.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct ObjectRef {

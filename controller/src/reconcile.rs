@@ -14,8 +14,9 @@ use crate::{
     metrics::ReconcileMetrics,
     snapshot::{ObjectName, Snapshot},
 };
+use imbl::{OrdSet, ordset::DiffItem};
 use rust_nginx_proxy::Handle;
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 use tokio::{
     sync::watch,
     task,
@@ -45,8 +46,17 @@ pub struct Feed {
 pub enum Coverage {
     /// Whatever anybody refers to.
     Everything,
-    /// These. The snapshot with the outcome is always published first.
-    Only(Arc<References>),
+    /// Some. The snapshot with the outcome is always published first.
+    Looked(Arc<Looked>),
+}
+
+/// What a source was asked to look for, and how far it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Looked {
+    /// What it was asked for.
+    pub references: References,
+    /// Those of them that it has not looked for yet.
+    pub pending: References,
 }
 
 /// What a pass leaves behind.
@@ -99,9 +109,8 @@ struct Reconciler<M: MakeCompile> {
 /// Runs until the source is gone.
 pub async fn run(feed: Feed, outlets: Outlets, metrics: ReconcileMetrics, make: impl MakeCompile) {
     let compile = Some(make());
-    Reconciler { feed, outlets, metrics, make, compile, report: Report::default(), given_up: References::default() }
-        .run()
-        .await;
+    let (report, given_up) = (Report::default(), References::default());
+    Reconciler { feed, outlets, metrics, make, compile, report, given_up }.run().await;
 }
 
 // === impl Reconciler ===
@@ -213,12 +222,10 @@ impl<M: MakeCompile> Reconciler<M> {
 
     /// Whether everything that is referred to has been looked for, or waited for in vain once.
     fn is_settled(&self, references: &References, coverage: &Coverage) -> bool {
-        let Coverage::Only(covered) = coverage else { return true };
-        let known = |references: &BTreeSet<ObjectName>, covered: &BTreeSet<_>, given_up: &BTreeSet<_>| {
-            references.is_subset(covered) || references.difference(covered).all(|name| given_up.contains(name))
-        };
-        known(&references.secrets, &covered.secrets, &self.given_up.secrets)
-            && known(&references.config_maps, &covered.config_maps, &self.given_up.config_maps)
+        let Coverage::Looked(looked) = coverage else { return true };
+        let (asked, pending, given_up) = (&looked.references, &looked.pending, &self.given_up);
+        is_known(&references.secrets, &asked.secrets, &pending.secrets, &given_up.secrets)
+            && is_known(&references.config_maps, &asked.config_maps, &pending.config_maps, &given_up.config_maps)
     }
 
     async fn compile_latest(&mut self) -> Option<(Snapshot, Compiled)> {
@@ -243,8 +250,24 @@ impl<M: MakeCompile> Reconciler<M> {
     }
 }
 
+/// Whether all names were asked for and are not pending, or were given up. What was asked for and what is referred to
+/// share nearly everything, which is not looked at.
+fn is_known(
+    names: &OrdSet<ObjectName>,
+    asked: &OrdSet<ObjectName>,
+    pending: &OrdSet<ObjectName>,
+    given_up: &OrdSet<ObjectName>,
+) -> bool {
+    let not_asked = asked.diff(names).filter_map(|item| match item {
+        DiffItem::Add(name) => Some(name),
+        DiffItem::Remove(_) => None,
+    });
+    let not_found = pending.iter().filter(|name| names.contains(*name));
+    not_asked.chain(not_found).all(|name| given_up.contains(name))
+}
+
 fn replace(current: &mut References, latest: &References) -> bool {
-    let differs = current != latest;
+    let differs = !current.is_same(latest);
     if differs {
         current.clone_from(latest);
     }

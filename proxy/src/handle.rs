@@ -24,11 +24,11 @@ impl Handle {
         Arc::new(Self { table: ArcSwap::from_pointee(first), metrics: Arc::default(), retired: Mutex::default() })
     }
 
-    /// Makes `table` the one that every request from now on sees, unless it equals the installed one.
+    /// Makes `table` the one that every request from now on sees, unless it is the installed one.
     ///
     /// Returns whether it was installed. There is one caller at a time: the reconcile loop.
     pub fn install(&self, table: Table) -> bool {
-        if **self.table.load() == table {
+        if self.table.load().is_same(&table) {
             return false;
         }
         let replaced = self.table.swap(Arc::new(table));

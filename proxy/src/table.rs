@@ -1,8 +1,8 @@
 //! The routing table: everything a worker needs to answer a request, in one immutable value.
 //!
-//! A [`Table`] is plain data. It is built once by [`TableBuilder`], never changed, compared as a whole
-//! (an equal table is not installed) and shared by every worker behind the one pointer of
-//! [`Handle`](crate::Handle). Runtime state (connections, counters, balancer positions) lives elsewhere, keyed by
+//! A [`Table`] is plain data. It comes from a [`TableBuilder`], is never changed, and is shared by every worker behind
+//! the one pointer of [`Handle`](crate::Handle). Its parts are persistent: the next table shares with it whatever is the
+//! same, so that a change costs as much as it changes, and a clone costs next to nothing. Runtime state (connections, counters, balancer positions) lives elsewhere, keyed by
 //! [`BackendKey`], so that it outlives tables.
 //!
 //! ```text
@@ -19,16 +19,18 @@ mod builder;
 mod certificate;
 mod host;
 mod path;
+mod persistent;
 mod policy;
 mod settings;
 mod view;
 
+use self::{backend::Backends, path::PathIndex};
 pub use self::{
     backend::{Backend, BackendIndex, BackendKey, Endpoint, Protocol},
     builder::{TableBuilder, VirtualHostBuilder},
     certificate::CertificateIndex,
     host::{HostIndex, HostMatch, HostName, InvalidHost},
-    path::{BadPath, PathIndex, PathMatch, normalize_path},
+    path::{BadPath, PathMatch, normalize_path},
     policy::{Policy, Retry, RetryOn},
     settings::{Hsts, LoadBalancing, Settings, UpstreamKeepAlive},
 };
@@ -38,11 +40,11 @@ use serde::Serialize;
 use std::sync::Arc;
 
 /// The complete routing state at one moment.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Table {
-    hosts: Arc<HostIndex>,
-    backends: Arc<[Arc<Backend>]>,
-    certificates: Arc<CertificateIndex>,
+    hosts: HostIndex,
+    backends: Backends,
+    certificates: CertificateIndex,
     settings: Arc<Settings>,
 }
 
@@ -50,7 +52,7 @@ pub struct Table {
 ///
 /// Every virtual host answers every path: the compiler gives each one a `/` prefix route, so a lookup can only
 /// fail for targets that are not paths at all (`*` of `OPTIONS *`).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct VirtualHost {
     host: HostMatch,
     paths: PathIndex,
@@ -93,17 +95,17 @@ pub enum Target {
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct RouteLabels {
     /// Namespace of the Ingress.
-    pub namespace: Box<str>,
+    pub namespace: Arc<str>,
     /// Name of the Ingress.
-    pub ingress: Box<str>,
+    pub ingress: Arc<str>,
     /// Name of the Service.
-    pub service: Box<str>,
+    pub service: Arc<str>,
     /// Port of the Service, as written in the rule.
-    pub service_port: Box<str>,
+    pub service_port: Arc<str>,
     /// Host as declared; `*.example.com` for a wildcard, empty for the catch-all.
-    pub host: Box<str>,
+    pub host: Arc<str>,
     /// Declared path.
-    pub path: Box<str>,
+    pub path: Arc<str>,
 }
 
 // === impl Table ===
@@ -125,13 +127,12 @@ impl Table {
     /// The backend at an index that came from a [`Target`] of this same table.
     #[must_use]
     pub fn backend(&self, index: BackendIndex) -> &Arc<Backend> {
-        &self.backends[index.get()]
+        self.backends.get(index).expect("the builder takes no host with a route to a backend that does not exist")
     }
 
-    /// All backends, in index order.
-    #[must_use]
-    pub fn backends(&self) -> &[Arc<Backend>] {
-        &self.backends
+    /// All backends.
+    pub fn backends(&self) -> impl Iterator<Item = &Arc<Backend>> {
+        self.backends.iter()
     }
 
     /// Certificates by server name.
@@ -144,6 +145,16 @@ impl Table {
     #[must_use]
     pub fn settings(&self) -> &Arc<Settings> {
         &self.settings
+    }
+
+    /// Whether both are the same in memory. A [`TableBuilder`] keeps what is replaced by something equal, so for two
+    /// tables of one builder this means that they answer every request alike; it costs the same for tables of any size.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.hosts.ptr_eq(&other.hosts)
+            && self.backends.ptr_eq(&other.backends)
+            && self.certificates.ptr_eq(&other.certificates)
+            && Arc::ptr_eq(&self.settings, &other.settings)
     }
 }
 
@@ -165,15 +176,25 @@ impl VirtualHost {
     /// The route for a path that went through [`normalize_path`].
     #[must_use]
     pub fn route(&self, path: &str) -> Option<&Arc<Route>> {
-        self.paths.find(path).map(|index| &self.routes[index])
+        self.paths.find(&self.routes, path)
     }
 
-    /// All routes, sorted by declared path.
+    /// All routes, best match first.
     #[must_use]
     pub fn routes(&self) -> &[Arc<Route>] {
         &self.routes
     }
 }
+
+impl PartialEq for VirtualHost {
+    /// The index of paths is a function of the routes.
+    fn eq(&self, other: &Self) -> bool {
+        let Self { host, paths: _, routes } = self;
+        *host == other.host && *routes == other.routes
+    }
+}
+
+impl Eq for VirtualHost {}
 
 #[cfg(test)]
 mod tests;

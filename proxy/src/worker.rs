@@ -234,10 +234,10 @@ impl Worker {
                 self.pool.borrow_mut().sweep(&limits, self.timers.now(), |_| true);
                 continue;
             }
-            let backends = view.table.backends();
-            let endpoints: HashSet<&Endpoint> = backends.iter().flat_map(|backend| backend.endpoints()).collect();
+            let backends = || view.table.backends();
+            let endpoints: HashSet<&Endpoint> = backends().flat_map(|backend| backend.endpoints()).collect();
             self.pool.borrow_mut().sweep(&limits, self.timers.now(), |endpoint| endpoints.contains(endpoint));
-            let keys: HashSet<_> = backends.iter().map(|backend| backend.key()).collect();
+            let keys: HashSet<_> = backends().map(|backend| backend.key()).collect();
             self.balancers.borrow_mut().retain(|key| keys.contains(key));
             swept = Some(Arc::clone(&view.table));
         }

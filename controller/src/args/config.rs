@@ -144,6 +144,8 @@ pub struct CompileArguments {
     pub disable_catch_all: bool,
     /// `--disable-svc-external-name`
     pub disable_svc_external_name: bool,
+    /// `--strict-host-ownership`
+    pub strict_host_ownership: bool,
 }
 
 /// Leader election.
@@ -413,6 +415,7 @@ impl CompileArguments {
             https_port: listen.redirect_port(),
             disable_catch_all: values.switch("disable-catch-all"),
             disable_svc_external_name: values.switch("disable-svc-external-name"),
+            strict_host_ownership: values.switch("strict-host-ownership"),
         }
     }
 
@@ -433,6 +436,7 @@ impl CompileArguments {
             https_port: this.https_port,
             disable_catch_all: this.disable_catch_all,
             disable_svc_external_name: this.disable_svc_external_name,
+            strict_host_ownership: this.strict_host_ownership,
         }
     }
 }

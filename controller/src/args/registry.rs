@@ -68,6 +68,12 @@ pub(crate) static FLAGS: &[Flag] = &[
     flag("default-ssl-certificate", Value("NS/NAME"), "", "Secret with the certificate for hosts without one"),
     flag("disable-catch-all", Switch, "false", "Ignore spec.defaultBackend of Ingresses"),
     flag("disable-svc-external-name", Switch, "false", "Refuse Services of type ExternalName"),
+    flag(
+        "strict-host-ownership",
+        Switch,
+        "false",
+        "Refuse Ingresses whose host was claimed first from another namespace",
+    ),
     // Where we listen.
     of(
         BOTH,

@@ -5,7 +5,7 @@
 //! and said so.
 
 mod access;
-mod affinity;
+pub(super) mod affinity;
 mod backend_protocol;
 mod canary;
 mod client_certificate;

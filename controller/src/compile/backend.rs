@@ -1,198 +1,330 @@
-//! Services → backends of the table, each made once however many routes refer to it.
+//! Services → backends of the table, each made once however many routes refer to it, and made anew when its Service or
+//! its EndpointSlices change: routes refer to it by a position that stays.
 //!
 //! Identity is namespace, Service and port as written: port 80 and port `http` are two backends, as in ingress-nginx.
+//! What cannot be resolved is a backend without endpoints, so that it needs no new routes when it can.
 
-use super::{Options, endpoints};
+mod port;
+
+use super::{Options, endpoints, host::HostId};
 use crate::{
     diagnostic::{Diagnostic, ObjectKind, ObjectRef, Reason},
     snapshot::{ObjectName, Service, ServiceBackend, ServicePort, ServicePortRef, ServiceType, Snapshot},
 };
 use http::StatusCode;
-use rust_nginx_proxy::table::{Backend, BackendIndex, BackendKey, Protocol, TableBuilder, Target};
+use rust_nginx_proxy::table::{Backend, BackendIndex, BackendKey, Endpoint, Protocol, TableBuilder, Target};
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap},
+    net::SocketAddr,
     sync::Arc,
 };
 
 /// Name of the global default backend in logs and metrics, as ingress-nginx calls it.
 const DEFAULT_BACKEND: &str = "upstream-default-backend";
 
-/// The backends of one compile.
-pub(super) struct Backends<'a> {
-    snapshot: &'a Snapshot,
-    options: &'a Options,
-    resolved: HashMap<Reference, Resolution>,
-    keys: HashSet<Arc<str>>,
+/// The backends of the table.
+#[derive(Debug, Default)]
+pub(super) struct Backends {
+    by_index: HashMap<BackendIndex, Entry>,
+    by_reference: HashMap<Reference, BackendIndex>,
+    by_service: HashMap<ObjectName, Vec<BackendIndex>>,
+    /// Who would be called the same.
+    namesakes: HashMap<Arc<str>, BTreeSet<Reference>>,
 }
 
-/// A Service and one of its ports.
-#[derive(Clone, PartialEq, Eq, Hash)]
-struct Reference {
-    service: ObjectName,
-    port: ServicePortRef,
+#[derive(Debug)]
+struct Entry {
+    reference: Reference,
+    complaint: Option<Complaint>,
+    /// Hosts with a route to it, sorted.
+    users: Vec<HostId>,
 }
 
-/// What a reference came to: the target, and what there is to say to everybody who refers to it.
-#[derive(Clone)]
-pub(super) struct Resolution {
-    /// Where requests go.
-    pub(super) target: Target,
-    /// Why not all is well, and what happens instead.
-    pub(super) complaint: Option<(Reason, Arc<str>)>,
+/// What a backend is made from.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Reference {
+    /// The first port of the Service of `--default-backend-service`.
+    Default(ObjectName),
+    /// A Service and one of its ports.
+    Port {
+        /// The Service.
+        service: ObjectName,
+        /// As written.
+        port: ServicePortRef,
+        /// `service-upstream`: the Service's own address, not those of its pods.
+        cluster_ip: bool,
+    },
+}
+
+/// Why not all is well with a backend; said to everybody who refers to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Complaint {
+    pub(super) reason: Reason,
+    /// Says what happens instead, too.
+    pub(super) message: Arc<str>,
 }
 
 /// Where requests go that no rule claims.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct DefaultBackend {
     /// The Service of `--default-backend-service`, else 404.
     pub(super) target: Target,
     /// Its name, empty without one.
-    pub(super) service: Box<str>,
+    pub(super) service: Arc<str>,
     /// Its port, empty without one.
-    pub(super) service_port: Box<str>,
+    pub(super) service_port: Arc<str>,
+}
+
+/// What a reference comes to.
+struct Resolution {
+    protocol: Protocol,
+    endpoints: Vec<Endpoint>,
+    /// Reason and a sentence without end.
+    problem: Option<(Reason, String)>,
 }
 
 // === impl Backends ===
 
-impl<'a> Backends<'a> {
-    pub(super) fn new(snapshot: &'a Snapshot, options: &'a Options) -> Self {
-        Self { snapshot, options, resolved: HashMap::new(), keys: HashSet::new() }
-    }
-
-    /// Resolves the backend of a rule in `namespace`.
-    pub(super) fn resolve(
+impl Backends {
+    /// The backend of a reference. It lives until it is released by its last user.
+    pub(super) fn acquire(
         &mut self,
+        reference: Reference,
+        snapshot: &Snapshot,
+        options: &Options,
         table: &mut TableBuilder,
-        namespace: &Arc<str>,
-        backend: &ServiceBackend,
-    ) -> Resolution {
-        let service = ObjectName { namespace: namespace.clone(), name: backend.name.clone() };
-        let reference = Reference { service, port: backend.port.clone() };
-        if let Some(known) = self.resolved.get(&reference) {
-            return known.clone();
+    ) -> BackendIndex {
+        if let Some(index) = self.by_reference.get(&reference) {
+            return *index;
         }
-        let resolution = self.resolve_new(table, &reference);
-        self.resolved.insert(reference, resolution.clone());
-        resolution
+        let namesakes = self.namesakes.entry(reference.plain_name()).or_default();
+        namesakes.insert(reference.clone());
+        let crowded = namesakes.len() > 1;
+        let (backend, complaint) = self.make(&reference, snapshot, options);
+        let index = table.add_backend(Arc::new(backend));
+        self.by_service.entry(reference.service().clone()).or_default().push(index);
+        self.by_reference.insert(reference.clone(), index);
+        if crowded {
+            self.rename(&reference.plain_name(), table);
+        }
+        self.by_index.insert(index, Entry { reference, complaint, users: Vec::new() });
+        index
     }
 
-    fn resolve_new(&mut self, table: &mut TableBuilder, reference: &Reference) -> Resolution {
-        let Reference { service: name, port: wanted } = reference;
-        let Some(service) = self.snapshot.services.get(name) else {
-            return Resolution::unavailable(Reason::BackendNotFound, format!("Service {name} does not exist"));
-        };
-        if service.service_type == ServiceType::ExternalName {
-            return Resolution::unavailable(Reason::UnsupportedValue, self.external_name(service));
+    /// A host has routes to the backend.
+    pub(super) fn add_user(&mut self, index: BackendIndex, user: HostId) {
+        let Some(entry) = self.by_index.get_mut(&index) else { return };
+        if let Err(position) = entry.users.binary_search(&user) {
+            entry.users.insert(position, user);
         }
-        let port = match find_port(service, wanted) {
-            Ok(port) => port,
-            Err(message) => return Resolution::unavailable(Reason::BackendNotFound, message),
-        };
-        let key = self.key(name, wanted);
-        let (index, is_empty) = self.add(table, key, service, port);
-        let target = Target::Backend { backend: index, no_endpoints: StatusCode::SERVICE_UNAVAILABLE };
-        let complaint = is_empty.then(|| {
-            let message = format!("Service {name} has no ready endpoint for port {wanted}: 503 until it has one");
-            (Reason::NoEndpoints, message.into())
+    }
+
+    /// A host has no route to the backend any more; without any, the backend is removed.
+    pub(super) fn remove_user(&mut self, index: BackendIndex, user: HostId, table: &mut TableBuilder) {
+        let Some(entry) = self.by_index.get_mut(&index) else { return };
+        if let Ok(position) = entry.users.binary_search(&user) {
+            entry.users.remove(position);
+        }
+        let pinned = matches!(entry.reference, Reference::Default(_));
+        if !entry.users.is_empty() || pinned {
+            return;
+        }
+        let Some(Entry { reference, .. }) = self.by_index.remove(&index) else { return };
+        table.remove_backend(index);
+        self.by_reference.remove(&reference);
+        if let Some(indexes) = self.by_service.get_mut(reference.service()) {
+            indexes.retain(|other| *other != index);
+            if indexes.is_empty() {
+                self.by_service.remove(reference.service());
+            }
+        }
+        let name = reference.plain_name();
+        if let Some(namesakes) = self.namesakes.get_mut(&name) {
+            namesakes.remove(&reference);
+            if namesakes.is_empty() {
+                self.namesakes.remove(&name);
+            } else {
+                self.rename(&name, table);
+            }
+        }
+    }
+
+    /// What there is to say about a backend.
+    pub(super) fn complaint(&self, index: BackendIndex) -> Option<&Complaint> {
+        self.by_index.get(&index)?.complaint.as_ref()
+    }
+
+    /// Makes the backends of a Service anew. Returns the hosts to which there is something else to say now.
+    pub(super) fn refresh(
+        &mut self,
+        service: &ObjectName,
+        snapshot: &Snapshot,
+        options: &Options,
+        table: &mut TableBuilder,
+    ) -> Vec<HostId> {
+        let mut concerned = Vec::new();
+        for index in self.by_service.get(service).cloned().unwrap_or_default() {
+            let Some(entry) = self.by_index.get(&index) else { continue };
+            let (backend, complaint) = self.make(&entry.reference, snapshot, options);
+            table.replace_backend(index, backend);
+            if let Some(entry) = self.by_index.get_mut(&index)
+                && entry.complaint != complaint
+            {
+                entry.complaint = complaint;
+                concerned.extend_from_slice(&entry.users);
+            }
+        }
+        concerned
+    }
+
+    fn make(&self, reference: &Reference, snapshot: &Snapshot, options: &Options) -> (Backend, Option<Complaint>) {
+        let Resolution { protocol, endpoints, problem } = resolve(reference, snapshot, options);
+        let complaint = problem.map(|(reason, text)| {
+            let answer = reference.without_endpoints().as_u16();
+            let message = match reason {
+                Reason::NoEndpoints => format!("{text}: {answer} until it has one"),
+                _ => format!("{text}: {answer}"),
+            };
+            Complaint { reason, message: message.into() }
         });
-        Resolution { target, complaint }
-    }
-
-    fn external_name(&self, service: &Service) -> String {
-        let name = &service.name;
-        if self.options.disable_svc_external_name {
-            return format!("Service {name} has type ExternalName, which --disable-svc-external-name switches off");
-        }
-        format!("Service {name} has type ExternalName, which is not served by this version")
-    }
-
-    fn add(
-        &self,
-        table: &mut TableBuilder,
-        key: BackendKey,
-        service: &Service,
-        port: &ServicePort,
-    ) -> (BackendIndex, bool) {
-        let found = endpoints::of_port(service, port, self.snapshot.endpoint_slices.get(&service.name));
-        let is_empty = found.is_empty();
-        (table.add_backend(Arc::new(Backend::new(key, Protocol::Http1, found))), is_empty)
+        (Backend::new(self.key(reference), protocol, endpoints), complaint)
     }
 
     /// `namespace-service-port` is ambiguous (`a-b`/`c` and `a`/`b-c`), and two namespaces must never share a backend:
     /// of those that read alike, all but the first get a name that cannot be misread.
-    fn key(&mut self, service: &ObjectName, port: &ServicePortRef) -> BackendKey {
-        let plain: Arc<str> = format!("{}-{}-{port}", service.namespace, service.name).into();
-        if self.keys.insert(plain.clone()) {
-            BackendKey::new(plain)
-        } else {
-            BackendKey::new(format!("{service}:{port}"))
-        }
+    fn key(&self, reference: &Reference) -> BackendKey {
+        let name = reference.plain_name();
+        let first = self.namesakes.get(&name).and_then(BTreeSet::first);
+        if first.is_none_or(|first| first == reference) { BackendKey::new(name) } else { reference.full_name() }
     }
 
-    /// `--default-backend-service`, its first port. Without it, or while it does not exist, 404.
-    pub(super) fn default_backend(&self, table: &mut TableBuilder, findings: &mut Vec<Diagnostic>) -> DefaultBackend {
-        let not_found = Target::Status(StatusCode::NOT_FOUND);
-        let nothing = DefaultBackend { target: not_found, service: "".into(), service_port: "".into() };
-        let Some(name) = &self.options.default_backend_service else { return nothing };
-        let flag = || ObjectRef::named(ObjectKind::Flag, "default-backend-service");
-        let mut warn = |reason, message| findings.push(Diagnostic::warning(flag(), reason, "", message));
-        let Some(service) = self.snapshot.services.get(name) else {
-            warn(Reason::RefNotFound, format!("Service {name} does not exist: 404 until it does"));
-            return nothing;
-        };
-        if service.service_type == ServiceType::ExternalName {
-            warn(Reason::UnsupportedValue, format!("{}: 404", self.external_name(service)));
-            return nothing;
-        }
-        let Some(port) = service.ports.iter().find(|port| port.tcp) else {
-            warn(Reason::BackendNotFound, format!("Service {name} has no TCP port: 404"));
-            return nothing;
-        };
-        let (backend, is_empty) = self.add(table, BackendKey::new(DEFAULT_BACKEND), service, port);
-        if is_empty {
-            warn(Reason::NoEndpoints, format!("Service {name} has no ready endpoint: 404 until it has one"));
-        }
-        DefaultBackend {
-            target: Target::Backend { backend, no_endpoints: StatusCode::NOT_FOUND },
-            service: (*name.name).into(),
-            service_port: port.port.to_string().into(),
+    /// Somebody came or went who would be called the same.
+    fn rename(&self, name: &Arc<str>, table: &mut TableBuilder) {
+        for reference in self.namesakes.get(name).into_iter().flatten() {
+            let Some(index) = self.by_reference.get(reference) else { continue };
+            if let Some(backend) = table.backend(*index) {
+                let renamed = Backend::new(self.key(reference), backend.protocol(), backend.endpoints().to_vec());
+                table.replace_backend(*index, renamed);
+            }
         }
     }
 }
 
-// === impl Resolution ===
+// === impl Reference ===
 
-impl Resolution {
-    fn unavailable(reason: Reason, message: impl std::fmt::Display) -> Self {
+impl Reference {
+    /// The backend of a rule in `namespace`.
+    pub(super) fn of_rule(namespace: &Arc<str>, backend: &ServiceBackend, cluster_ip: bool) -> Self {
+        let service = ObjectName { namespace: namespace.clone(), name: backend.name.clone() };
+        Self::Port { service, port: backend.port.clone(), cluster_ip }
+    }
+
+    fn service(&self) -> &ObjectName {
+        match self {
+            Self::Default(service) | Self::Port { service, .. } => service,
+        }
+    }
+
+    /// What is answered while there is no endpoint.
+    pub(super) fn without_endpoints(&self) -> StatusCode {
+        match self {
+            Self::Default(_) => StatusCode::NOT_FOUND,
+            Self::Port { .. } => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// The name in logs and metrics.
+    fn plain_name(&self) -> Arc<str> {
+        match self {
+            Self::Default(_) => DEFAULT_BACKEND.into(),
+            Self::Port { service, port, .. } => format!("{}-{}-{port}", service.namespace, service.name).into(),
+        }
+    }
+
+    fn full_name(&self) -> BackendKey {
+        BackendKey::new(match self {
+            Self::Default(service) => format!("{DEFAULT_BACKEND} {service}"),
+            Self::Port { service, port, cluster_ip: false } => format!("{service}:{port}"),
+            Self::Port { service, port, cluster_ip: true } => format!("{service}:{port} (cluster IP)"),
+        })
+    }
+}
+
+// === impl DefaultBackend ===
+
+impl DefaultBackend {
+    /// No Service: 404.
+    pub(super) fn nothing() -> Self {
+        Self { target: Target::Status(StatusCode::NOT_FOUND), service: "".into(), service_port: "".into() }
+    }
+
+    /// The first TCP port of a Service.
+    pub(super) fn of(name: &ObjectName, index: BackendIndex, snapshot: &Snapshot) -> Self {
+        let port = snapshot.services.get(name).and_then(|service| first_port(service));
         Self {
-            target: Target::Status(StatusCode::SERVICE_UNAVAILABLE),
-            complaint: Some((reason, format!("{message}: 503").into())),
+            target: Target::Backend { backend: index, no_endpoints: StatusCode::NOT_FOUND },
+            service: name.name.clone(),
+            service_port: port.map_or_else(|| "".into(), |port| port.port.to_string().into()),
         }
     }
 }
 
-/// The port by number (of the Service or of its pods) or name; the first that fits, as in ingress-nginx.
-fn find_port<'a>(service: &'a Service, wanted: &ServicePortRef) -> Result<&'a ServicePort, String> {
-    let name = &service.name;
-    let fits = |port: &&ServicePort| match wanted {
-        ServicePortRef::Number(number) => port.port == *number || port.target_number == Some(*number),
-        ServicePortRef::Name(name) => port.name == *name,
-        ServicePortRef::Missing => false,
+// === impl Complaint ===
+
+impl Complaint {
+    /// About the Service of a flag.
+    pub(super) fn about_flag(&self, flag: &'static str) -> Diagnostic {
+        let reason = if self.reason == Reason::BackendNotFound { Reason::RefNotFound } else { self.reason };
+        Diagnostic::warning(ObjectRef::named(ObjectKind::Flag, flag), reason, "", &*self.message)
+    }
+}
+
+fn first_port(service: &Service) -> Option<&ServicePort> {
+    service.ports.iter().find(|port| port.tcp)
+}
+
+fn resolve(reference: &Reference, snapshot: &Snapshot, options: &Options) -> Resolution {
+    let nothing = |reason, text| Resolution {
+        protocol: Protocol::default(),
+        endpoints: Vec::new(),
+        problem: Some((reason, text)),
     };
-    if *wanted == ServicePortRef::Missing {
-        return Err(format!("the backend {} names no port, neither by name nor by number", name.name));
+    let name = reference.service();
+    let Some(service) = snapshot.services.get(name) else {
+        return nothing(Reason::BackendNotFound, format!("Service {name} does not exist"));
+    };
+    if service.service_type == ServiceType::ExternalName {
+        return nothing(Reason::UnsupportedValue, external_name(service, options));
     }
-    let fitting = || service.ports.iter().filter(fits);
-    match fitting().find(|port| port.tcp) {
-        Some(port) => Ok(port),
-        None if fitting().next().is_some() => Err(format!("port {wanted} of Service {name} is not TCP")),
-        None => {
-            let has: Vec<_> = service.ports.iter().map(describe).collect();
-            let has = if has.is_empty() { "none".to_owned() } else { has.join(", ") };
-            Err(format!("Service {name} has no port {wanted}; it has {has}"))
-        }
-    }
+    let (port, cluster_ip) = match reference {
+        Reference::Default(_) => match first_port(service) {
+            Some(port) => (port, false),
+            None => return nothing(Reason::BackendNotFound, format!("Service {name} has no TCP port")),
+        },
+        Reference::Port { port, cluster_ip, .. } => match port::find(service, port) {
+            Ok(port) => (port, *cluster_ip),
+            Err(text) => return nothing(Reason::BackendNotFound, text),
+        },
+    };
+    // A headless Service has no address of its own; ingress-nginx then uses its endpoints, too.
+    let endpoints = match service.cluster_ips.first().filter(|_| cluster_ip) {
+        Some(address) => vec![Endpoint { address: SocketAddr::new(*address, port.port) }],
+        None => endpoints::of_port(service, port, snapshot, options),
+    };
+    let problem = endpoints.is_empty().then(|| {
+        let of_port = match reference {
+            Reference::Default(_) => String::new(),
+            Reference::Port { port, .. } => format!(" for port {port}"),
+        };
+        (Reason::NoEndpoints, format!("Service {name} has no ready endpoint{of_port}"))
+    });
+    Resolution { protocol: Protocol::Http1, endpoints, problem }
 }
 
-fn describe(port: &ServicePort) -> String {
-    if port.name.is_empty() { port.port.to_string() } else { format!("{} ({})", port.port, port.name) }
+fn external_name(service: &Service, options: &Options) -> String {
+    let name = &service.name;
+    if options.disable_svc_external_name {
+        return format!("Service {name} has type ExternalName, which --disable-svc-external-name switches off");
+    }
+    format!("Service {name} has type ExternalName, which is not served by this version")
 }

@@ -1,59 +1,72 @@
-//! Which Ingresses are ours, and in which order they speak.
+//! Which Ingresses are ours, and which of two is older.
 
 use super::{Options, about_ingress};
 use crate::{
     diagnostic::{Diagnostic, ObjectKind, Reason},
     snapshot::{Ingress, Snapshot},
 };
-use std::{cmp::Ordering, sync::Arc};
+use std::cmp::Ordering;
 
-/// The Ingresses that are ours, oldest first. The others are somebody else's business and not mentioned at all.
-pub(super) fn select<'a>(
+/// Which Ingresses are ours, at one moment.
+#[derive(Clone, Copy)]
+pub(super) struct Classes<'a> {
     snapshot: &'a Snapshot,
-    options: &Options,
-    findings: &mut Vec<Diagnostic>,
-) -> Vec<&'a Arc<Ingress>> {
-    let classes_are_readable = !snapshot.findings.iter().any(|finding| {
-        finding.reason == Reason::ResourceUnavailable
-            && finding.object.kind == ObjectKind::Resource
-            && &*finding.object.name == "ingressclasses"
-    });
-    let mut ours: Vec<_> = snapshot
-        .ingresses
-        .values()
-        .filter(|ingress| is_ours(ingress, snapshot, options, classes_are_readable))
-        .collect();
-    if options.disable_catch_all {
-        ours.retain(|ingress| {
-            let allowed = ingress.default_backend.is_none();
-            if !allowed {
-                findings.push(Diagnostic::warning(
-                    about_ingress(&ingress.name),
-                    Reason::UnsupportedValue,
-                    "spec.defaultBackend",
-                    "catch-all Ingresses are switched off by --disable-catch-all: the whole Ingress is ignored",
-                ));
-            }
-            allowed
-        });
-    }
-    ours.sort_by(|a, b| by_age(a, b));
-    ours
+    options: &'a Options,
+    readable: bool,
 }
 
-fn is_ours(ingress: &Ingress, snapshot: &Snapshot, options: &Options, classes_are_readable: bool) -> bool {
-    if let Some(name) = &ingress.class_name {
-        if options.ingress_class_by_name && **name == *options.ingress_class {
-            return true;
-        }
-        if classes_are_readable {
-            let class = snapshot.ingress_classes.get(name);
-            return class.is_some_and(|class| class.controller == options.controller_class);
-        }
+/// What an Ingress is to us.
+pub(super) enum Selection {
+    /// Ours.
+    Ours,
+    /// Ours by class, and not served for the reason given.
+    Refused(Diagnostic),
+    /// Somebody else's business and not mentioned at all.
+    Foreign,
+}
+
+// === impl Classes ===
+
+impl<'a> Classes<'a> {
+    pub(super) fn new(snapshot: &'a Snapshot, options: &'a Options) -> Self {
+        let unreadable = snapshot.findings.iter().any(|finding| {
+            finding.reason == Reason::ResourceUnavailable
+                && finding.object.kind == ObjectKind::Resource
+                && &*finding.object.name == "ingressclasses"
+        });
+        Self { snapshot, options, readable: !unreadable }
     }
-    match ingress.annotations.get(Ingress::CLASS_ANNOTATION) {
-        Some(annotation) => *annotation == options.ingress_class,
-        None => ingress.class_name.is_none() && options.watch_ingress_without_class,
+
+    /// What the Ingress is to us.
+    pub(super) fn select(&self, ingress: &Ingress) -> Selection {
+        if !self.is_ours(ingress) {
+            return Selection::Foreign;
+        }
+        if self.options.disable_catch_all && ingress.default_backend.is_some() {
+            return Selection::Refused(Diagnostic::warning(
+                about_ingress(&ingress.name),
+                Reason::UnsupportedValue,
+                "spec.defaultBackend",
+                "catch-all Ingresses are switched off by --disable-catch-all: the whole Ingress is ignored",
+            ));
+        }
+        Selection::Ours
+    }
+
+    fn is_ours(&self, ingress: &Ingress) -> bool {
+        if let Some(name) = &ingress.class_name {
+            if self.options.ingress_class_by_name && **name == *self.options.ingress_class {
+                return true;
+            }
+            if self.readable {
+                let class = self.snapshot.ingress_classes.get(name);
+                return class.is_some_and(|class| class.controller == self.options.controller_class);
+            }
+        }
+        match ingress.annotations.get(Ingress::CLASS_ANNOTATION) {
+            Some(annotation) => *annotation == self.options.ingress_class,
+            None => ingress.class_name.is_none() && self.options.watch_ingress_without_class,
+        }
     }
 }
 

@@ -10,7 +10,7 @@ mod tuning;
 mod unserved;
 
 use super::{
-    Options, ProcessSettings, References,
+    Options, ProcessSettings,
     annotation::{self, Risk},
     grammar::{self, Objection, Value},
     route::RouteSettings,
@@ -52,7 +52,7 @@ enum Serving {
 }
 
 /// What the ConfigMap comes to.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Globals {
     /// Of the table.
     pub(super) settings: Arc<Settings>,
@@ -60,7 +60,9 @@ pub(super) struct Globals {
     pub(super) process: ProcessSettings,
     /// Defaults of every Ingress.
     pub(super) routes: RouteSettings,
-    /// `routes.policy`, for sharing.
+    /// What they come to for an Ingress without annotations, for sharing.
+    pub(super) finished_routes: Arc<RouteSettings>,
+    /// The policy of that.
     pub(super) policy: Arc<Policy>,
     /// The highest risk of an annotation that is accepted.
     pub(super) max_risk: Risk,
@@ -100,15 +102,9 @@ pub fn registry() -> impl Iterator<Item = &'static Key> {
 }
 
 /// Reads the ConfigMap of `--configmap`; without it, and while it does not exist, defaults.
-pub(super) fn read(
-    snapshot: &Snapshot,
-    options: &Options,
-    references: &mut References,
-    findings: &mut Vec<Diagnostic>,
-) -> Globals {
+pub(super) fn read(snapshot: &Snapshot, options: &Options, findings: &mut Vec<Diagnostic>) -> Globals {
     let mut draft = Draft::new();
     if let Some(name) = &options.config_map {
-        references.config_maps.insert(name.clone());
         if let Some(config_map) = snapshot.config_maps.get(name) {
             let object = ObjectRef::namespaced(ObjectKind::ConfigMap, name);
             for (key, text) in &config_map.data {
@@ -189,7 +185,8 @@ impl Draft {
         Globals {
             settings: Arc::new(self.settings),
             process: self.process,
-            policy: Arc::new(defaults.policy),
+            policy: Arc::new(defaults.policy.clone()),
+            finished_routes: Arc::new(defaults),
             routes: self.routes,
             max_risk: self.max_risk,
             blocked_words: self.blocked_words,

@@ -1,18 +1,18 @@
 //! EndpointSlices → endpoints of one port of a Service.
 
-use crate::snapshot::{EndpointPort, EndpointSlice, Service, ServicePort, SliceEndpoint};
+use super::Options;
+use crate::snapshot::{EndpointPort, EndpointSlice, Service, ServicePort, SliceEndpoint, Snapshot};
 use imbl::OrdMap;
 use rust_nginx_proxy::table::Endpoint;
 use std::{net::SocketAddr, sync::Arc};
 
+/// The slices of one Service.
+type Slices = OrdMap<Arc<str>, Arc<EndpointSlice>>;
+
 /// The addresses that serve the port: the ready ones; when nothing is ready, those that still serve while they
 /// terminate. Duplicates across slices are the caller's to remove.
-pub(super) fn of_port(
-    service: &Service,
-    port: &ServicePort,
-    slices: Option<&OrdMap<Arc<str>, Arc<EndpointSlice>>>,
-) -> Vec<Endpoint> {
-    let Some(slices) = slices else { return Vec::new() };
+pub(super) fn of_port(service: &Service, port: &ServicePort, snapshot: &Snapshot, _: &Options) -> Vec<Endpoint> {
+    let Some(slices) = snapshot.endpoint_slices.get(&service.name) else { return Vec::new() };
     let ready = |endpoint: &SliceEndpoint| endpoint.ready || service.publish_not_ready;
     let found = collect(port, slices, ready);
     if !found.is_empty() {
@@ -21,11 +21,7 @@ pub(super) fn of_port(
     collect(port, slices, |endpoint| endpoint.terminating && endpoint.serving)
 }
 
-fn collect(
-    port: &ServicePort,
-    slices: &OrdMap<Arc<str>, Arc<EndpointSlice>>,
-    admit: impl Fn(&SliceEndpoint) -> bool,
-) -> Vec<Endpoint> {
+fn collect(port: &ServicePort, slices: &Slices, admit: impl Fn(&SliceEndpoint) -> bool) -> Vec<Endpoint> {
     let mut found = Vec::new();
     for slice in slices.values() {
         let Some(number) = target_port(port, slice) else { continue };

@@ -1,219 +1,362 @@
-//! The claims on one host pattern → its virtual host, its certificate and what is wrong with either.
+//! Virtual hosts: who claims which host pattern, and what is made of the claims.
 //!
-//! A virtual host depends on the Ingresses that claim it, on the backends that these name and on the Secrets of the
-//! Ingress that settles its TLS; on no other host.
+//! What a host is made of has three parts that change for different reasons: its routes with the Ingresses that claim
+//! it, its certificate with Secrets, and what there is to say about its backends with Services and EndpointSlices. Only
+//! the part that something happened to is made anew, and only for the hosts that it concerns. How a host turns out does
+//! not depend on what it was before.
 
+mod routes;
+
+use self::routes::Use;
 use super::{
     Options, about_ingress,
     backend::{Backends, DefaultBackend},
+    class,
     config_map::Globals,
-    conflict::{self, Claim, Owner, Place},
+    findings::{Findings, Owned},
     ingress::Translated,
-    route::{Context, Redirect},
+    ownership,
+    roster::{IngressId, Roster},
     tls::{self, Certificates},
 };
 use crate::{
-    diagnostic::{Diagnostic, Reason},
-    snapshot::{Backend, ServiceBackend},
+    diagnostic::Diagnostic,
+    snapshot::{ObjectName, Snapshot},
 };
-use http::StatusCode;
-use rust_nginx_proxy::{
-    filter::{Filter, Refuse},
-    table::{HostMatch, PathMatch, Route, RouteLabels, TableBuilder, Target, VirtualHostBuilder},
-    tls::Certificate,
-};
-use std::{
-    collections::{BTreeMap, btree_map},
-    sync::Arc,
-};
+use rust_nginx_proxy::table::{BackendIndex, HostMatch, TableBuilder};
+use std::collections::HashMap;
 
-/// Who claims which host. Claims of a host stay in the order in which they were made.
-pub(super) struct Hosts<'a>(BTreeMap<HostMatch, Vec<Claim<'a>>>);
+/// Position of a host in [`Hosts`]; another host may have it later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct HostId(u32);
 
-/// Everything that building virtual hosts reads and writes.
-pub(super) struct Assembly<'a> {
-    pub(super) globals: &'a Globals,
+/// One Ingress's claim on a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Claim {
+    /// Whose.
+    pub(super) by: IngressId,
+    /// Position in its usable rules; `None` for the `spec.defaultBackend` of an Ingress without rules, which claims `/`
+    /// of the catch-all host.
+    pub(super) rule: Option<u32>,
+}
+
+/// All hosts that somebody claims, and the catch-all.
+#[derive(Debug)]
+pub(super) struct Hosts {
+    entries: Vec<Option<Host>>,
+    by_pattern: HashMap<HostMatch, HostId>,
+    vacant: Vec<HostId>,
+    /// Those with work to do.
+    pending: Vec<HostId>,
+}
+
+#[derive(Debug)]
+struct Host {
+    pattern: HostMatch,
+    /// Oldest first.
+    claims: Vec<Claim>,
+    /// Those of them that may have it.
+    admitted: Box<[Claim]>,
+    work: Work,
+    /// Backends that its routes refer to.
+    uses: Box<[Use]>,
+    /// Secrets that its certificate was looked for in.
+    secrets: Box<[ObjectName]>,
+    /// About its routes, its certificate, its backends.
+    findings: [Owned; 3],
+}
+
+/// What has to be made anew.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Work {
+    /// Routes, and everything else with them.
+    pub(super) routes: bool,
+    pub(super) certificate: bool,
+    pub(super) complaints: bool,
+}
+
+/// What hosts are made from.
+#[derive(Clone, Copy)]
+pub(super) struct Inputs<'a> {
+    pub(super) snapshot: &'a Snapshot,
     pub(super) options: &'a Options,
-    pub(super) default_backend: DefaultBackend,
-    pub(super) default_certificate: Arc<Certificate>,
-    pub(super) backends: Backends<'a>,
-    pub(super) certificates: Certificates<'a>,
-    pub(super) findings: Vec<Diagnostic>,
-    pub(super) table: TableBuilder,
+    pub(super) globals: &'a Globals,
+    pub(super) default_backend: &'a DefaultBackend,
+    pub(super) roster: &'a Roster,
+}
+
+/// What making a host changes.
+pub(super) struct Outputs<'a> {
+    pub(super) backends: &'a mut Backends,
+    pub(super) certificates: &'a mut Certificates,
+    pub(super) findings: &'a mut Findings,
+    pub(super) table: &'a mut TableBuilder,
 }
 
 // === impl Hosts ===
 
-impl<'a> Hosts<'a> {
+impl Hosts {
     /// No claims; the catch-all host exists by itself.
     pub(super) fn new() -> Self {
-        Self(BTreeMap::from([(HostMatch::Any, Vec::new())]))
+        let mut hosts =
+            Self { entries: Vec::new(), by_pattern: HashMap::new(), vacant: Vec::new(), pending: Vec::new() };
+        let any = hosts.find_or_add(&HostMatch::Any);
+        hosts.mark(any, Work::ROUTES);
+        hosts
     }
 
-    /// Adds the claims of an Ingress that is younger than all before.
-    pub(super) fn claim(&mut self, by: &'a Translated) {
-        if by.ingress.rules.is_empty() && by.ingress.default_backend.is_some() && !by.is_canary {
-            self.0.entry(HostMatch::Any).or_default().push(Claim { by, rule: None });
-        }
-        for (index, rule) in by.rules.iter().enumerate() {
-            self.0.entry(rule.host.clone()).or_default().push(Claim { by, rule: Some(index) });
+    /// Adds the claims of an Ingress.
+    pub(super) fn claim(&mut self, by: IngressId, roster: &Roster) {
+        for (pattern, rule) in roster.get(by).claims() {
+            let id = self.find_or_add(pattern);
+            let claim = Claim { by, rule };
+            let host = self.get_mut(id);
+            let position = host.claims.partition_point(|other| other.is_before(&claim, roster));
+            host.claims.insert(position, claim);
+            self.mark(id, Work::ROUTES);
         }
     }
-}
 
-impl<'a> IntoIterator for Hosts<'a> {
-    type Item = (HostMatch, Vec<Claim<'a>>);
-    type IntoIter = btree_map::IntoIter<HostMatch, Vec<Claim<'a>>>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.0.into_iter()
-    }
-}
-
-// === impl Assembly ===
-
-impl<'a> Assembly<'a> {
-    /// Adds the virtual host of a pattern.
-    pub(super) fn add(&mut self, host: &HostMatch, claims: &[Claim<'a>]) {
-        let context = self.context(host, claims);
-        let owners = conflict::settle(host, claims, &mut self.findings);
-        let mut routes = VirtualHostBuilder::new(host.clone());
-        let host_label: Box<str> = host.to_string().into();
-        for (path, owner) in owners {
-            let route = self.route(&host_label, path, &owner, context);
-            routes.add_route(Arc::new(route)).expect("the owners of a host have distinct paths");
+    /// Takes back the claims of an Ingress that is still in the roster.
+    pub(super) fn withdraw(&mut self, by: IngressId, roster: &Roster) {
+        for (pattern, _) in roster.get(by).claims() {
+            let Some(&id) = self.by_pattern.get(pattern) else { continue };
+            self.get_mut(id).claims.retain(|claim| claim.by != by);
+            self.mark(id, Work::ROUTES);
         }
-        if !routes.contains(&root()) {
-            let route = self.implicit_route(host, host_label, claims, context);
-            routes.add_route(Arc::new(route)).expect("nobody owns the root path");
-        }
-        self.table.add_host(Arc::new(routes.build()));
     }
 
-    fn context(&mut self, host: &HostMatch, claims: &[Claim<'_>]) -> Context {
-        // ingress-nginx ignores the tls section of rules without host.
-        let settles_tls = match host {
-            HostMatch::Any => None,
-            HostMatch::Exact(_) | HostMatch::Wildcard(_) => {
-                claims.iter().find(|claim| !claim.by.ingress.tls.is_empty())
+    /// Something happened to a host.
+    pub(super) fn mark(&mut self, id: HostId, work: Work) {
+        let Some(host) = self.entries.get_mut(id.0 as usize).and_then(Option::as_mut) else { return };
+        if host.work == Work::default() {
+            self.pending.push(id);
+        }
+        host.work.add(work);
+    }
+
+    /// Something happened that concerns every host.
+    pub(super) fn mark_all(&mut self, work: Work) {
+        let ids: Vec<_> = self.by_pattern.values().copied().collect();
+        for id in ids {
+            self.mark(id, work);
+        }
+    }
+
+    /// Makes anew whatever something happened to.
+    pub(super) fn make(&mut self, inputs: Inputs<'_>, outputs: &mut Outputs<'_>) {
+        if inputs.options.strict_host_ownership {
+            self.spread();
+        }
+        for id in std::mem::take(&mut self.pending) {
+            let Some(mut host) = self.entries[id.0 as usize].take() else { continue };
+            let work = std::mem::take(&mut host.work);
+            if work.routes {
+                let owner = self.owner_of_wildcard(&host.pattern, inputs);
+                host.make_routes(id, owner, inputs, outputs);
             }
-        };
-        if let Some(claim) = settles_tls {
-            let chosen = tls::choose(host, &claim.by.ingress, &mut self.certificates, &mut self.findings);
-            // Also the default one is named, lest a wildcard's certificate answer for a host that was not given it.
-            let certificate = chosen.unwrap_or_else(|| self.default_certificate.clone());
-            self.table.add_certificate(host.clone(), certificate);
-        }
-        let closed = self.globals.closed || claims.iter().any(|claim| claim.by.closes_hosts);
-        Context {
-            refuse: closed.then_some(StatusCode::SERVICE_UNAVAILABLE),
-            redirect: if settles_tls.is_some() { Redirect::HostHasTls } else { Redirect::IfForced },
-            https_port: self.options.https_port,
-        }
-    }
-
-    fn route(&mut self, host: &str, path: PathMatch, owner: &Owner<'a>, context: Context) -> Route {
-        let Translated { ingress, settings, policy, .. } = owner.by;
-        // A default backend without rules never redirects, as in ingress-nginx.
-        let context = match owner.place {
-            Place::DefaultBackend => Context { redirect: Redirect::Never, ..context },
-            Place::Path { .. } => context,
-        };
-        let (service, service_port) = labels_of(owner.backend);
-        Route {
-            target: self.target(owner.by, owner.backend, owner.place),
-            filters: settings.filters(&path, context),
-            policy: policy.clone(),
-            labels: Arc::new(RouteLabels {
-                namespace: (*ingress.name.namespace).into(),
-                ingress: (*ingress.name.name).into(),
-                service,
-                service_port,
-                host: host.into(),
-                path: owner.declared.into(),
-            }),
-            path,
+            if work.routes || work.certificate {
+                host.make_certificate(id, inputs, outputs);
+            }
+            host.make_complaints(inputs, outputs);
+            if host.claims.is_empty() && host.pattern != HostMatch::Any {
+                self.by_pattern.remove(&host.pattern);
+                self.vacant.push(id);
+                host.end(outputs);
+            } else {
+                self.entries[id.0 as usize] = Some(host);
+            }
         }
     }
 
-    /// What answers the paths that no rule matches: the `spec.defaultBackend` of the oldest Ingress on the host that has
-    /// one, else the global default backend. It carries the settings of the oldest Ingress of the host, so that a path
-    /// that does not exist asks for the same password; not on the catch-all host.
-    fn implicit_route(
-        &mut self,
-        host: &HostMatch,
-        host_label: Box<str>,
-        claims: &[Claim<'a>],
-        context: Context,
-    ) -> Route {
-        let fallback = claims
+    /// Who owns an exact host may depend on who claims the wildcard above it.
+    fn spread(&mut self) {
+        let wildcards: Vec<_> = self
+            .pending
             .iter()
-            .find_map(|claim| claim.by.ingress.default_backend.as_ref().map(|backend| (claim.by, backend)));
-        let oldest = claims.first().map(|claim| claim.by);
-        let (settings_of, context) = match host {
-            HostMatch::Any => (fallback.map(|(by, _)| by), Context { redirect: Redirect::Never, ..context }),
-            HostMatch::Exact(_) | HostMatch::Wildcard(_) => (oldest, context),
-        };
-        let path = root();
-        let mut filters = match settings_of {
-            Some(by) => by.settings.filters(&path, context),
-            None => context.refuse.map(|status| Filter::Refuse(Refuse { status })).into_iter().collect(),
-        };
-        let mut labels = RouteLabels { host: host_label, path: "/".into(), ..RouteLabels::default() };
-        if let Some(by) = fallback.map(|(by, _)| by).or(settings_of) {
-            labels.namespace = (*by.ingress.name.namespace).into();
-            labels.ingress = (*by.ingress.name.name).into();
+            .filter_map(|id| match &self.get(*id).pattern {
+                HostMatch::Wildcard(name) => Some(name.clone()),
+                HostMatch::Exact(_) | HostMatch::Any => None,
+            })
+            .collect();
+        if wildcards.is_empty() {
+            return;
         }
-        let target = if let Some((by, backend)) = fallback {
-            // The guard of an Ingress goes where its backend goes.
-            if let Some(status) = by.settings.refuse {
-                filters = Box::new([Filter::Refuse(Refuse { status })]);
-            }
-            (labels.service, labels.service_port) = labels_of(backend);
-            self.target(by, backend, Place::DefaultBackend)
+        let below = |pattern: &HostMatch| pattern.wildcard_above().is_some_and(|above| wildcards.contains(&above));
+        let concerned: Vec<_> =
+            self.by_pattern.iter().filter(|(pattern, _)| below(pattern)).map(|(_, id)| *id).collect();
+        for id in concerned {
+            self.mark(id, Work::ROUTES);
+        }
+    }
+
+    /// The oldest claim on the wildcard that covers an exact host, where that makes a difference.
+    fn owner_of_wildcard(&self, pattern: &HostMatch, inputs: Inputs<'_>) -> Option<Claim> {
+        if !inputs.options.strict_host_ownership {
+            return None;
+        }
+        let above = HostMatch::Wildcard(pattern.wildcard_above()?);
+        self.get(*self.by_pattern.get(&above)?).claims.first().copied()
+    }
+
+    fn find_or_add(&mut self, pattern: &HostMatch) -> HostId {
+        if let Some(id) = self.by_pattern.get(pattern) {
+            return *id;
+        }
+        let id = self.vacant.pop().unwrap_or_else(|| {
+            self.entries.push(None);
+            HostId(u32::try_from(self.entries.len() - 1).expect("fewer than 2^32 hosts fit in memory"))
+        });
+        self.entries[id.0 as usize] = Some(Host::new(pattern.clone()));
+        self.by_pattern.insert(pattern.clone(), id);
+        id
+    }
+
+    fn get(&self, id: HostId) -> &Host {
+        self.entries[id.0 as usize].as_ref().expect("a position stands for a host until nobody claims it")
+    }
+
+    fn get_mut(&mut self, id: HostId) -> &mut Host {
+        self.entries[id.0 as usize].as_mut().expect("a position stands for a host until nobody claims it")
+    }
+}
+
+// === impl Host ===
+
+impl Host {
+    fn new(pattern: HostMatch) -> Self {
+        Self {
+            pattern,
+            claims: Vec::new(),
+            admitted: Box::default(),
+            work: Work::default(),
+            uses: Box::default(),
+            secrets: Box::default(),
+            findings: Default::default(),
+        }
+    }
+
+    fn make_routes(
+        &mut self,
+        id: HostId,
+        owner_of_wildcard: Option<Claim>,
+        inputs: Inputs<'_>,
+        outputs: &mut Outputs<'_>,
+    ) {
+        let mut found = Vec::new();
+        self.admitted = if inputs.options.strict_host_ownership {
+            ownership::enforce(&self.pattern, &self.claims, owner_of_wildcard, inputs.roster, &mut found).into()
         } else {
-            labels.service.clone_from(&self.default_backend.service);
-            labels.service_port.clone_from(&self.default_backend.service_port);
-            self.default_backend.target
+            self.claims.as_slice().into()
         };
-        let policy = settings_of.map_or(&self.globals.policy, |by| &by.policy).clone();
-        Route { path, labels: Arc::new(labels), target, filters, policy }
+        let uses = if self.admitted.is_empty() && self.pattern != HostMatch::Any {
+            // As if nobody had named it: a wildcard may answer.
+            outputs.table.remove_host(&self.pattern);
+            Vec::new()
+        } else {
+            let (virtual_host, uses) = routes::make(&self.pattern, &self.admitted, inputs, outputs, &mut found);
+            outputs.table.set_host(virtual_host);
+            uses
+        };
+        let [findings, ..] = &mut self.findings;
+        outputs.findings.replace(findings, found);
+        self.replace_uses(id, uses.into(), outputs);
     }
 
-    fn target(&mut self, by: &Translated, backend: &Backend, place: Place) -> Target {
-        let name = &by.ingress.name;
-        let service = match backend {
-            Backend::Service(service) => service,
-            Backend::Resource(resource) => {
-                let message = format!("a resource backend ({resource}) is not served: 404. Only Services are");
-                self.warn(by, Reason::InvalidKind, place, message);
-                return Target::Status(StatusCode::NOT_FOUND);
-            }
-            Backend::Nothing => {
-                self.warn(by, Reason::InvalidKind, place, "the backend names neither a Service nor a resource: 404");
-                return Target::Status(StatusCode::NOT_FOUND);
-            }
-        };
-        let resolution = self.backends.resolve(&mut self.table, &name.namespace, service);
-        if let Some((reason, message)) = resolution.complaint {
-            self.warn(by, reason, place, &*message);
+    /// The new ones are counted before the old ones are released, so that what stays is not removed in between.
+    fn replace_uses(&mut self, id: HostId, uses: Box<[Use]>, outputs: &mut Outputs<'_>) {
+        let old = std::mem::replace(&mut self.uses, uses);
+        for index in backends(&self.uses) {
+            outputs.backends.add_user(index, id);
         }
-        resolution.target
+        for index in backends(&old).filter(|index| backends(&self.uses).all(|other| other != *index)) {
+            outputs.backends.remove_user(index, id, outputs.table);
+        }
     }
 
-    fn warn(&mut self, by: &Translated, reason: Reason, place: Place, message: impl Into<String>) {
-        let object = about_ingress(&by.ingress.name);
-        self.findings.push(Diagnostic::warning(object, reason, place.backend_field(), message));
+    fn make_certificate(&mut self, id: HostId, inputs: Inputs<'_>, outputs: &mut Outputs<'_>) {
+        let (mut found, mut looked_at) = (Vec::new(), Vec::new());
+        match self.settles_tls(inputs.roster) {
+            Some(by) => {
+                let mut load = |name: &ObjectName| {
+                    looked_at.push(name.clone());
+                    outputs.certificates.load(name, inputs.snapshot)
+                };
+                let chosen = tls::choose(&self.pattern, &by.ingress, &mut load, &mut found);
+                // Also the default one is named, lest a wildcard's certificate answer for a host that was not given it.
+                outputs.table.set_certificate(&self.pattern, chosen);
+            }
+            None => outputs.table.remove_certificate(&self.pattern),
+        }
+        let [_, findings, _] = &mut self.findings;
+        outputs.findings.replace(findings, found);
+        let old = std::mem::replace(&mut self.secrets, looked_at.into());
+        for name in &self.secrets {
+            outputs.certificates.add_user(name, id);
+        }
+        for name in old.iter().filter(|name| !self.secrets.contains(name)) {
+            outputs.certificates.remove_user(name, id);
+        }
+    }
+
+    fn make_complaints(&mut self, inputs: Inputs<'_>, outputs: &mut Outputs<'_>) {
+        let complaints = self.uses.iter().filter_map(|used| {
+            let complaint = outputs.backends.complaint(used.backend)?;
+            let object = about_ingress(&inputs.roster.get(used.by).ingress.name);
+            Some(Diagnostic::warning(object, complaint.reason, used.place.backend_field(), &*complaint.message))
+        });
+        let complaints = complaints.collect();
+        let [_, _, findings] = &mut self.findings;
+        outputs.findings.replace(findings, complaints);
+    }
+
+    /// The Ingress that says which certificate the host has: the oldest one with a tls section.
+    fn settles_tls<'a>(&self, roster: &'a Roster) -> Option<&'a Translated> {
+        settles_tls(&self.pattern, &self.admitted, roster)
+    }
+
+    fn end(mut self, outputs: &mut Outputs<'_>) {
+        debug_assert!(self.uses.is_empty() && self.secrets.is_empty(), "nobody claims it");
+        for findings in std::mem::take(&mut self.findings) {
+            outputs.findings.retract(findings);
+        }
     }
 }
 
-fn root() -> PathMatch {
-    PathMatch::Prefix("/".into())
+/// ingress-nginx ignores the tls section of rules without host.
+fn settles_tls<'a>(pattern: &HostMatch, claims: &[Claim], roster: &'a Roster) -> Option<&'a Translated> {
+    match pattern {
+        HostMatch::Any => None,
+        HostMatch::Exact(_) | HostMatch::Wildcard(_) => {
+            claims.iter().map(|claim| roster.get(claim.by)).find(|by| !by.ingress.tls.is_empty())
+        }
+    }
 }
 
-fn labels_of(backend: &Backend) -> (Box<str>, Box<str>) {
-    match backend {
-        Backend::Service(ServiceBackend { name, port }) => ((**name).into(), port.to_string().into()),
-        Backend::Resource(_) | Backend::Nothing => Default::default(),
+fn backends(uses: &[Use]) -> impl Iterator<Item = BackendIndex> {
+    uses.iter().map(|used| used.backend)
+}
+
+// === impl Claim ===
+
+impl Claim {
+    /// Whether it is older, or comes first in the same Ingress.
+    fn is_before(&self, other: &Self, roster: &Roster) -> bool {
+        let ingress = |claim: &Self| &roster.get(claim.by).ingress;
+        class::by_age(ingress(self), ingress(other)).then_with(|| self.rule.cmp(&other.rule)).is_lt()
+    }
+}
+
+// === impl Work ===
+
+impl Work {
+    pub(super) const ROUTES: Self = Self { routes: true, certificate: true, complaints: true };
+    pub(super) const CERTIFICATE: Self = Self { routes: false, certificate: true, complaints: false };
+    pub(super) const COMPLAINTS: Self = Self { routes: false, certificate: false, complaints: true };
+
+    fn add(&mut self, other: Self) {
+        self.routes |= other.routes;
+        self.certificate |= other.certificate;
+        self.complaints |= other.complaints;
     }
 }

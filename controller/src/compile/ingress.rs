@@ -3,7 +3,7 @@
 //!
 //! The result depends on the Ingress, the ConfigMap and the options alone.
 
-use super::{Options, about_ingress, annotation, config_map::Globals, route::RouteSettings};
+use super::{Options, about_ingress, annotation, config_map::Globals, findings::Owned, route::RouteSettings};
 use crate::{
     diagnostic::{Diagnostic, Reason},
     snapshot::{Ingress, IngressPath, PathType},
@@ -16,63 +16,87 @@ use std::sync::Arc;
 pub(super) struct Translated {
     /// The object.
     pub(super) ingress: Arc<Ingress>,
-    /// What applies to its routes.
-    pub(super) settings: RouteSettings,
-    /// `settings.policy`, shared with everything that has the same.
+    /// What applies to its routes; shared by all Ingresses that change nothing about it.
+    pub(super) settings: Arc<RouteSettings>,
+    /// `settings.policy`, shared likewise.
     pub(super) policy: Arc<Policy>,
     /// A guard that reaches the whole host cannot be honoured: its hosts are closed, not only its paths.
     pub(super) closes_hosts: bool,
     /// Its usable rules.
-    pub(super) rules: Vec<Rule>,
+    pub(super) rules: Box<[Rule]>,
     /// A canary owns nothing: it would fight with its main Ingress for the same paths.
     pub(super) is_canary: bool,
-    /// What is wrong with it.
-    pub(super) findings: Vec<Diagnostic>,
+    /// What is wrong with it, once it is part of all findings.
+    pub(super) findings: Owned,
 }
 
 /// One entry of `spec.rules`.
 #[derive(Debug)]
 pub(super) struct Rule {
     /// Position in `spec.rules`.
-    pub(super) index: usize,
+    pub(super) index: u32,
     /// Its host.
     pub(super) host: HostMatch,
     /// Its usable paths; none when the rule has no `http`.
-    pub(super) paths: Vec<DeclaredPath>,
+    pub(super) paths: Box<[DeclaredPath]>,
 }
 
 /// One entry of `http.paths`.
 #[derive(Debug)]
 pub(super) struct DeclaredPath {
     /// Position in `http.paths`.
-    pub(super) index: usize,
+    pub(super) index: u32,
     /// The predicate.
     pub(super) path: PathMatch,
 }
 
-pub(super) fn translate(ingress: &Arc<Ingress>, globals: &Globals, options: &Options) -> Translated {
+/// Translates an Ingress, and says what is wrong with it.
+pub(super) fn translate(ingress: &Arc<Ingress>, globals: &Globals, options: &Options) -> (Translated, Vec<Diagnostic>) {
     let mut findings = Vec::new();
     let annotated = annotation::read(ingress, globals, options, &mut findings);
     let rules = if annotated.is_canary { Vec::new() } else { rules(ingress, &mut findings) };
-    let policy = if annotated.settings.policy == *globals.policy {
-        globals.policy.clone()
+    let (settings, policy) = if annotated.settings == *globals.finished_routes {
+        (globals.finished_routes.clone(), globals.policy.clone())
+    } else if annotated.settings.policy == *globals.policy {
+        (Arc::new(annotated.settings), globals.policy.clone())
     } else {
-        Arc::new(annotated.settings.policy.clone())
+        let policy = Arc::new(annotated.settings.policy.clone());
+        (Arc::new(annotated.settings), policy)
     };
-    Translated {
+    let translated = Translated {
         ingress: ingress.clone(),
-        settings: annotated.settings,
+        settings,
         policy,
         closes_hosts: annotated.closes_hosts,
-        rules,
+        rules: rules.into(),
         is_canary: annotated.is_canary,
-        findings,
+        findings: Owned::default(),
+    };
+    (translated, findings)
+}
+
+// === impl Translated ===
+
+impl Translated {
+    /// The host patterns that it claims, each with the position of the rule.
+    pub(super) fn claims(&self) -> impl Iterator<Item = (&HostMatch, Option<u32>)> {
+        let alone = self.ingress.rules.is_empty() && self.ingress.default_backend.is_some() && !self.is_canary;
+        let default_backend = alone.then_some((&HostMatch::Any, None));
+        default_backend.into_iter().chain((0..).zip(&self.rules).map(|(index, rule)| (&rule.host, Some(index))))
+    }
+
+    /// The field of a claim.
+    pub(super) fn field_of(&self, rule: Option<u32>) -> String {
+        match rule {
+            Some(rule) => format!("spec.rules[{}]", self.rules[rule as usize].index),
+            None => "spec.defaultBackend".to_owned(),
+        }
     }
 }
 
 fn rules(ingress: &Ingress, findings: &mut Vec<Diagnostic>) -> Vec<Rule> {
     let mut rules = Vec::with_capacity(ingress.rules.len());
-    for (index, rule) in ingress.rules.iter().enumerate() {
+    for (index, rule) in (0..).zip(&ingress.rules) {
         let host = match host(&rule.host) {
             Ok(host) => host,
             Err(message) => {
@@ -83,7 +107,7 @@ fn rules(ingress: &Ingress, findings: &mut Vec<Diagnostic>) -> Vec<Rule> {
             }
         };
         let mut paths = Vec::new();
-        for (number, entry) in rule.paths.iter().flatten().enumerate() {
+        for (number, entry) in (0..).zip(rule.paths.iter().flatten()) {
             let mut warn = |message| {
                 let field = format!("spec.rules[{index}].http.paths[{number}].path");
                 findings.push(Diagnostic::warning(about_ingress(&ingress.name), Reason::InvalidPath, field, message));
@@ -98,7 +122,7 @@ fn rules(ingress: &Ingress, findings: &mut Vec<Diagnostic>) -> Vec<Rule> {
                 Err(message) => warn(format!("{message}; the path is ignored")),
             }
         }
-        rules.push(Rule { index, host, paths });
+        rules.push(Rule { index, host, paths: paths.into() });
     }
     rules
 }

@@ -26,6 +26,8 @@ pub(super) struct RouteSettings {
     pub(super) no_tls_redirect: Arc<[Box<str>]>,
     /// Retry methods that are not idempotent, whatever `proxy-next-upstream` says.
     pub(super) retry_non_idempotent: bool,
+    /// Requests go to the address of the Service, not to those of its pods.
+    pub(super) service_upstream: bool,
     /// Timeouts, retry, limits.
     pub(super) policy: Policy,
     /// Closed: a guard that cannot be honoured.
@@ -95,6 +97,7 @@ impl Default for RouteSettings {
             redirect_code: StatusCode::PERMANENT_REDIRECT,
             no_tls_redirect: Arc::new(["/.well-known/acme-challenge".into()]),
             retry_non_idempotent: false,
+            service_upstream: false,
             policy: Policy::default(),
             refuse: None,
         }

@@ -1,37 +1,76 @@
 //! Secrets → certificates, and which one a host gets.
 
-use super::{Options, References, about_ingress, memo::CertificateMemo};
+use super::{Options, about_ingress, host::HostId};
 use crate::{
     diagnostic::{Diagnostic, ObjectKind, ObjectRef, Reason},
     snapshot::{Ingress, ObjectName, Secret, Snapshot},
 };
 use rust_nginx_proxy::{table::HostMatch, tls::Certificate};
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 /// What happens instead of an unusable Secret.
 const DEFAULT_SERVED: &str = "; the default certificate is served";
 
-/// The certificates of one compile.
-pub(super) struct Certificates<'a> {
-    snapshot: &'a Snapshot,
-    memo: &'a mut CertificateMemo,
+/// The Secrets that somebody looks for a certificate in.
+///
+/// Parsing one and checking its key against its certificate takes a tenth of a millisecond, so it is done once per Secret
+/// and not per host or change.
+#[derive(Debug, Default)]
+pub(super) struct Certificates(HashMap<ObjectName, Entry>);
+
+#[derive(Debug, Default)]
+struct Entry {
+    parsed: Option<(Arc<Secret>, Outcome)>,
+    /// Hosts that look for their certificate here, sorted.
+    users: Vec<HostId>,
 }
+
+type Outcome = Result<Arc<Certificate>, Arc<str>>;
 
 // === impl Certificates ===
 
-impl<'a> Certificates<'a> {
-    pub(super) fn new(snapshot: &'a Snapshot, memo: &'a mut CertificateMemo) -> Self {
-        Self { snapshot, memo }
-    }
-
+impl Certificates {
     /// The certificate of a Secret, or what is wrong with it.
-    fn load(&mut self, name: &ObjectName) -> Result<Arc<Certificate>, (Reason, String)> {
-        let Some(secret) = self.snapshot.secrets.get(name) else {
+    pub(super) fn load(
+        &mut self,
+        name: &ObjectName,
+        snapshot: &Snapshot,
+    ) -> Result<Arc<Certificate>, (Reason, String)> {
+        let Some(secret) = snapshot.secrets.get(name) else {
             return Err((Reason::SecretNotFound, format!("Secret {name} does not exist")));
         };
-        self.memo
-            .get_or_parse(secret, parse)
-            .map_err(|problem| (Reason::InvalidCertificate, format!("Secret {name} cannot be used: {problem}")))
+        let entry = self.0.entry(name.clone()).or_default();
+        let known = entry.parsed.as_ref().filter(|(parsed, _)| parsed == secret).map(|(_, outcome)| outcome.clone());
+        let outcome = known.unwrap_or_else(|| {
+            let outcome = parse(secret);
+            entry.parsed = Some((secret.clone(), outcome.clone()));
+            outcome
+        });
+        outcome.map_err(|problem| (Reason::InvalidCertificate, format!("Secret {name} cannot be used: {problem}")))
+    }
+
+    /// A host looks here.
+    pub(super) fn add_user(&mut self, name: &ObjectName, user: HostId) {
+        let users = &mut self.0.entry(name.clone()).or_default().users;
+        if let Err(position) = users.binary_search(&user) {
+            users.insert(position, user);
+        }
+    }
+
+    /// A host does not look here any more. What nobody looks for is forgotten.
+    pub(super) fn remove_user(&mut self, name: &ObjectName, user: HostId) {
+        let Some(entry) = self.0.get_mut(name) else { return };
+        if let Ok(position) = entry.users.binary_search(&user) {
+            entry.users.remove(position);
+        }
+        if entry.users.is_empty() {
+            self.0.remove(name);
+        }
+    }
+
+    /// The hosts that look for their certificate in a Secret.
+    pub(super) fn users(&self, name: &ObjectName) -> &[HostId] {
+        self.0.get(name).map_or(&[], |entry| &entry.users)
     }
 }
 
@@ -45,13 +84,12 @@ fn parse(secret: &Secret) -> Result<Arc<Certificate>, Arc<str>> {
 /// `--default-ssl-certificate`; without it, and while it cannot be used, the certificate made at start.
 pub(super) fn default_certificate(
     options: &Options,
-    certificates: &mut Certificates<'_>,
-    references: &mut References,
+    certificates: &mut Certificates,
+    snapshot: &Snapshot,
     findings: &mut Vec<Diagnostic>,
 ) -> Arc<Certificate> {
     let Some(name) = &options.default_ssl_certificate else { return options.fallback_certificate.clone() };
-    references.secrets.insert(name.clone());
-    certificates.load(name).unwrap_or_else(|(reason, message)| {
+    certificates.load(name, snapshot).unwrap_or_else(|(reason, message)| {
         let flag = ObjectRef::named(ObjectKind::Flag, "default-ssl-certificate");
         let message = format!("{message}; a self-signed certificate is served");
         findings.push(Diagnostic::warning(flag, reason, "", message));
@@ -66,7 +104,7 @@ pub(super) fn default_certificate(
 pub(super) fn choose(
     host: &HostMatch,
     ingress: &Ingress,
-    certificates: &mut Certificates<'_>,
+    load: &mut impl FnMut(&ObjectName) -> Result<Arc<Certificate>, (Reason, String)>,
     findings: &mut Vec<Diagnostic>,
 ) -> Option<Arc<Certificate>> {
     let pattern = host.to_string();
@@ -82,7 +120,7 @@ pub(super) fn choose(
         }
         let field = secret_field(index);
         let name = secret_of(&entry.secret_name);
-        return match certificates.load(&name) {
+        return match load(&name) {
             Ok(certificate) if covers(&certificate, host) => Some(certificate),
             Ok(certificate) => {
                 let names = certificate.info().dns_names.join(", ");
@@ -101,7 +139,7 @@ pub(super) fn choose(
     }
     let named: Vec<_> = entries().filter(|(_, entry)| !entry.secret_name.is_empty()).collect();
     for (index, entry) in &named {
-        match certificates.load(&secret_of(&entry.secret_name)) {
+        match load(&secret_of(&entry.secret_name)) {
             Ok(certificate) if covers(&certificate, host) => return Some(certificate),
             Ok(_) => {}
             Err((reason, message)) => warn(reason, secret_field(*index), format!("{message}{DEFAULT_SERVED}")),

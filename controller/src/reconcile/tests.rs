@@ -1,4 +1,4 @@
-use super::{COALESCE, Coverage, Feed, Outlets, Pass, run};
+use super::{COALESCE, Coverage, Feed, Looked, Outlets, Pass, run};
 use crate::{
     compile::{Compiled, ProcessSettings, References},
     metrics::ReconcileMetrics,
@@ -54,14 +54,15 @@ fn references(secrets: &[&str]) -> References {
 }
 
 /// The table of a number: recognised by a setting.
-fn table(number: u32, certificate: &Arc<Certificate>) -> Table {
+fn table(number: u32, tables: &mut TableBuilder) -> Table {
     let settings = Settings { keep_alive_requests: number, ..Settings::default() };
-    TableBuilder::new(Arc::new(settings), Arc::clone(certificate)).build()
+    tables.set_settings(Arc::new(settings));
+    tables.build()
 }
 
 fn start() -> Fixture {
     let (snapshots, snapshots_receiver) = watch::channel(None);
-    let (coverage, coverage_receiver) = watch::channel(Coverage::Only(Arc::default()));
+    let (coverage, coverage_receiver) = watch::channel(Coverage::Looked(Arc::default()));
     let (passes_sender, passes) = watch::channel(None);
     let (references_sender, references) = watch::channel(References::default());
     let (handle_sender, handle) = watch::channel(None);
@@ -75,7 +76,8 @@ fn start() -> Fixture {
     let counter = Arc::clone(&compiles);
     let certificate = Arc::new(Certificate::self_signed().unwrap());
     let make = move || {
-        let (counter, certificate) = (Arc::clone(&counter), Arc::clone(&certificate));
+        let counter = Arc::clone(&counter);
+        let mut tables = TableBuilder::new(Arc::default(), Arc::clone(&certificate));
         move |snapshot: &Snapshot| {
             counter.fetch_add(1, Ordering::SeqCst);
             let names: Vec<&str> = snapshot.config_maps.keys().map(|name| &*name.name).collect();
@@ -83,8 +85,8 @@ fn start() -> Fixture {
             let number = names.iter().filter_map(|name| name.parse::<u32>().ok()).sum();
             let needs = names.iter().filter_map(|name| name.strip_prefix("needs-"));
             Compiled {
-                table: table(number, &certificate),
-                diagnostics: Vec::new(),
+                table: table(number, &mut tables),
+                diagnostics: Default::default(),
                 ingresses: Default::default(),
                 references: References { secrets: needs.map(name).collect(), ..References::default() },
                 process: ProcessSettings {
@@ -183,7 +185,8 @@ async fn the_first_table_waits_for_what_it_refers_to() {
     assert!(fixture.handle.borrow().is_none());
     // The source publishes the snapshot with the object, then says that it has looked.
     fixture.publish(&["2", "needs-secret"]);
-    fixture.coverage.send_replace(Coverage::Only(Arc::new(references(&["secret"]))));
+    let looked = Looked { references: references(&["secret"]), pending: References::default() };
+    fixture.coverage.send_replace(Coverage::Looked(Arc::new(looked)));
     fixture.installed(2).await;
 }
 

@@ -248,6 +248,36 @@ pub struct ConfigMap {
 impl Ingress {
     /// The annotation that selected a class before `spec.ingressClassName` existed.
     pub const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
+
+    /// Whether two states of an Ingress ask for the same; what others write into it aside.
+    #[must_use]
+    pub fn declares_same(&self, other: &Self) -> bool {
+        let Self {
+            name,
+            uid: _,
+            resource_version: _,
+            created,
+            annotations,
+            class_name,
+            default_backend,
+            rules,
+            tls,
+            status: _,
+        } = self;
+        *name == other.name
+            && *created == other.created
+            && *annotations == other.annotations
+            && *class_name == other.class_name
+            && *default_backend == other.default_backend
+            && *rules == other.rules
+            && *tls == other.tls
+    }
+
+    /// The Secrets that `spec.tls` names, in its own namespace.
+    pub fn tls_secrets(&self) -> impl Iterator<Item = ObjectName> {
+        let named = self.tls.iter().filter(|entry| !entry.secret_name.is_empty());
+        named.map(|entry| ObjectName { namespace: self.name.namespace.clone(), name: entry.secret_name.clone() })
+    }
 }
 
 // === impl ObjectName ===

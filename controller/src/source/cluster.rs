@@ -132,7 +132,7 @@ impl Source {
     ) -> (Self, Feed) {
         let (sender, inbox) = mpsc::channel(INBOX);
         let (snapshots_sender, snapshots) = channel::channel(None);
-        let (coverage_sender, coverage) = channel::channel(Coverage::Only(Arc::default()));
+        let (coverage_sender, coverage) = channel::channel(Coverage::Looked(Arc::default()));
         let source = Self {
             outages: Outages::new(cluster.server.clone()),
             cluster: cluster.clone(),

@@ -9,7 +9,8 @@ use std::{net::SocketAddr, sync::Arc};
 #[serde(transparent)]
 pub struct BackendKey(Arc<str>);
 
-/// Position of a backend in one table. Means nothing in another table.
+/// Position of a backend in a table and in those that are made from it. It means another backend, or none, after this one
+/// was removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BackendIndex(u32);
 
@@ -20,6 +21,16 @@ pub struct Backend {
     protocol: Protocol,
     endpoints: Box<[Endpoint]>,
 }
+
+/// Backends by position. Positions do not move while backends come and go, so that a virtual host stays valid. A clone
+/// costs a pointer per [`CHUNK`] backends and shares them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Backends {
+    chunks: Vec<Arc<Vec<Option<Arc<Backend>>>>>,
+}
+
+/// Positions that are copied together when one of them changes.
+const CHUNK: usize = 64;
 
 /// One address of a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -71,6 +82,39 @@ impl BackendIndex {
     #[must_use]
     pub fn get(self) -> usize {
         self.0 as usize
+    }
+}
+
+// === impl Backends ===
+
+impl Backends {
+    pub(super) fn get(&self, index: BackendIndex) -> Option<&Arc<Backend>> {
+        let index = index.get();
+        self.chunks.get(index / CHUNK)?.get(index % CHUNK)?.as_ref()
+    }
+
+    /// Changes what stands at a position, which may be the one after the last.
+    pub(super) fn set(&mut self, index: BackendIndex, backend: Option<Arc<Backend>>) {
+        let index = index.get();
+        if index / CHUNK == self.chunks.len() {
+            self.chunks.push(Arc::default());
+        }
+        let chunk = Arc::make_mut(&mut self.chunks[index / CHUNK]);
+        if index % CHUNK == chunk.len() {
+            chunk.push(backend);
+        } else {
+            chunk[index % CHUNK] = backend;
+        }
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<Backend>> {
+        self.chunks.iter().flat_map(|chunk| chunk.iter().flatten())
+    }
+
+    /// Whether both are the same in memory.
+    pub(super) fn ptr_eq(&self, other: &Self) -> bool {
+        self.chunks.len() == other.chunks.len()
+            && self.chunks.iter().zip(&other.chunks).all(|(chunk, other)| Arc::ptr_eq(chunk, other))
     }
 }
 

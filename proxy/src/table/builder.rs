@@ -1,20 +1,22 @@
 //! The only constructor of a [`Table`].
 
 use super::{
-    Backend, BackendIndex, CertificateIndex, HostIndex, HostMatch, PathIndex, PathMatch, Route, RouteLabels, Settings,
-    Table, Target, VirtualHost,
+    Backend, BackendIndex, CertificateIndex, HostIndex, HostMatch, PathMatch, Route, RouteLabels, Settings, Table,
+    Target, VirtualHost, backend::Backends, path::PathIndex,
 };
 use crate::tls::Certificate;
 use http::StatusCode;
 use std::{collections::BTreeMap, sync::Arc};
 
-/// Collects virtual hosts, backends and certificates, and makes a [`Table`] of them.
+/// Collects virtual hosts, backends and certificates, and makes a [`Table`] of them as often as it is asked to. Tables
+/// that it makes share everything that did not change in between.
 #[derive(Debug)]
 pub struct TableBuilder {
-    hosts: HostIndex,
-    backends: Vec<Arc<Backend>>,
-    certificates: CertificateIndex,
-    settings: Arc<Settings>,
+    table: Table,
+    /// Positions of backends that were removed.
+    vacant: Vec<BackendIndex>,
+    /// The position after the last.
+    end: usize,
 }
 
 /// Collects the routes of one host pattern.
@@ -30,44 +32,88 @@ impl TableBuilder {
     /// A table that answers everything with 404 under the given default certificate.
     #[must_use]
     pub fn new(settings: Arc<Settings>, default_certificate: Arc<Certificate>) -> Self {
-        Self {
+        let table = Table {
             hosts: HostIndex::new(Arc::new(VirtualHostBuilder::new(HostMatch::Any).build())),
-            backends: Vec::new(),
+            backends: Backends::default(),
             certificates: CertificateIndex::new(default_certificate),
             settings,
+        };
+        Self { table, vacant: Vec::new(), end: 0 }
+    }
+
+    /// Changes the settings of the whole process.
+    pub fn set_settings(&mut self, settings: Arc<Settings>) {
+        if *self.table.settings != *settings {
+            self.table.settings = settings;
+        }
+    }
+
+    /// Changes the certificate for names that no other one answers.
+    pub fn set_default_certificate(&mut self, certificate: Arc<Certificate>) {
+        if **self.table.certificates.default_certificate() != *certificate {
+            self.table.certificates.set_default(certificate);
         }
     }
 
     /// Adds a backend and returns the index under which routes refer to it. The caller adds each key once.
     pub fn add_backend(&mut self, backend: Arc<Backend>) -> BackendIndex {
-        let index = BackendIndex::new(self.backends.len());
-        self.backends.push(backend);
+        let index = self.vacant.pop().unwrap_or_else(|| {
+            self.end += 1;
+            BackendIndex::new(self.end - 1)
+        });
+        self.table.backends.set(index, Some(backend));
         index
     }
 
-    /// Adds a virtual host, replacing one with the same pattern.
-    pub fn add_host(&mut self, host: Arc<VirtualHost>) {
+    /// Replaces a backend by one that routes reach under the same index, unless they are equal.
+    pub fn replace_backend(&mut self, index: BackendIndex, backend: Backend) {
+        if self.table.backends.get(index).is_none_or(|known| **known != backend) {
+            self.table.backends.set(index, Some(Arc::new(backend)));
+        }
+    }
+
+    /// Removes a backend that no route refers to any more; its index will stand for another one.
+    pub fn remove_backend(&mut self, index: BackendIndex) {
+        self.table.backends.set(index, None);
+        self.vacant.push(index);
+    }
+
+    /// The backend at an index.
+    #[must_use]
+    pub fn backend(&self, index: BackendIndex) -> Option<&Arc<Backend>> {
+        self.table.backends.get(index)
+    }
+
+    /// Adds a virtual host, in place of one with the same pattern unless they are equal.
+    pub fn set_host(&mut self, host: VirtualHost) {
         debug_assert!(host.routes.iter().all(|route| match route.target {
-            Target::Backend { backend, .. } => backend.get() < self.backends.len(),
+            Target::Backend { backend, .. } => self.table.backends.get(backend).is_some(),
             Target::Status(_) => true,
         }));
-        self.hosts.insert(host);
-    }
-
-    /// Adds the certificate for a server name pattern; [`HostMatch::Any`] replaces the default.
-    pub fn add_certificate(&mut self, host: HostMatch, certificate: Arc<Certificate>) {
-        self.certificates.insert(host, certificate);
-    }
-
-    /// The finished table.
-    #[must_use]
-    pub fn build(self) -> Table {
-        Table {
-            hosts: Arc::new(self.hosts),
-            backends: self.backends.into(),
-            certificates: Arc::new(self.certificates),
-            settings: self.settings,
+        if self.table.hosts.get(host.host()).is_none_or(|known| **known != host) {
+            self.table.hosts.insert(Arc::new(host));
         }
+    }
+
+    /// Removes the virtual host of a pattern. The catch-all can only be replaced.
+    pub fn remove_host(&mut self, host: &HostMatch) {
+        self.table.hosts.remove(host);
+    }
+
+    /// Changes the certificate of a server name pattern; `None` is the default one, also where a wildcard has another.
+    pub fn set_certificate(&mut self, host: &HostMatch, certificate: Option<Arc<Certificate>>) {
+        self.table.certificates.insert(host, certificate);
+    }
+
+    /// A server name pattern has no certificate of its own any more.
+    pub fn remove_certificate(&mut self, host: &HostMatch) {
+        self.table.certificates.remove(host);
+    }
+
+    /// The table as it is now.
+    #[must_use]
+    pub fn build(&self) -> Table {
+        self.table.clone()
     }
 }
 
@@ -104,20 +150,18 @@ impl VirtualHostBuilder {
     /// route.
     #[must_use]
     pub fn build(mut self) -> VirtualHost {
-        self.routes.entry(PathMatch::Prefix("/".into())).or_insert_with(|| {
+        let root = || PathMatch::Prefix("/".into());
+        self.routes.entry(root()).or_insert_with(|| {
+            let labels = RouteLabels { host: self.host.to_string().into(), path: "/".into(), ..RouteLabels::default() };
             Arc::new(Route {
-                path: PathMatch::Prefix("/".into()),
-                labels: Arc::new(RouteLabels {
-                    host: self.host.to_string().into(),
-                    path: "/".into(),
-                    ..Default::default()
-                }),
+                path: root(),
+                labels: Arc::new(labels),
                 target: Target::Status(StatusCode::NOT_FOUND),
                 filters: Box::default(),
                 policy: Arc::default(),
             })
         });
-        let entries = self.routes.keys().enumerate().map(|(index, path)| (path.clone(), index)).collect();
-        VirtualHost { host: self.host, paths: PathIndex::new(entries), routes: self.routes.into_values().collect() }
+        let routes: Box<[_]> = self.routes.into_values().collect();
+        VirtualHost { host: self.host, paths: PathIndex::new(&routes), routes }
     }
 }

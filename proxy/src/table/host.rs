@@ -3,15 +3,14 @@
 //! Matching ignores case, port and one trailing dot, as ingress-nginx does; a wildcard covers exactly one label of
 //! letters, digits, `_` and `-`.
 
-use super::VirtualHost;
-use hashbrown::HashMap;
+use super::{VirtualHost, persistent::Map};
 use serde::Serialize;
 use std::{fmt, sync::Arc};
 
-/// A lower-case DNS name without trailing dot, at most 253 bytes.
+/// A lower-case DNS name without trailing dot, at most 253 bytes. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
-pub struct HostName(Box<str>);
+pub struct HostName(Arc<str>);
 
 /// The host predicate of a virtual host. The order of variants is the order of precedence.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,11 +31,12 @@ pub struct InvalidHost {
     reason: &'static str,
 }
 
-/// Virtual hosts by pattern; the catch-all always exists.
+/// Virtual hosts by pattern; the catch-all always exists. A clone costs the same however many there are, and shares
+/// all of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostIndex {
-    exact: HashMap<HostName, Arc<VirtualHost>>,
-    wildcard: HashMap<HostName, Arc<VirtualHost>>,
+    exact: Map<HostName, Arc<VirtualHost>>,
+    wildcard: Map<HostName, Arc<VirtualHost>>,
     any: Arc<VirtualHost>,
 }
 
@@ -66,7 +66,7 @@ impl HostName {
         if !name.bytes().all(allowed) {
             return Err(invalid("only letters, digits, `-`, `_` and `.` are allowed"));
         }
-        Ok(Self(name.to_ascii_lowercase().into_boxed_str()))
+        Ok(Self(name.to_ascii_lowercase().into()))
     }
 
     /// The name.
@@ -104,6 +104,14 @@ impl HostMatch {
             None => HostName::parse(text).map(Self::Exact),
         }
     }
+
+    /// The name whose wildcard covers this exact host; `None` when no wildcard can.
+    #[must_use]
+    pub fn wildcard_above(&self) -> Option<HostName> {
+        let Self::Exact(name) = self else { return None };
+        let (label, rest) = name.as_str().split_once('.')?;
+        is_wildcard_label(label).then(|| HostName(rest.into()))
+    }
 }
 
 impl fmt::Display for HostMatch {
@@ -126,7 +134,7 @@ impl Serialize for HostMatch {
 
 impl HostIndex {
     pub(super) fn new(any: Arc<VirtualHost>) -> Self {
-        Self { exact: HashMap::new(), wildcard: HashMap::new(), any }
+        Self { exact: Map::default(), wildcard: Map::default(), any }
     }
 
     pub(super) fn insert(&mut self, host: Arc<VirtualHost>) {
@@ -135,6 +143,29 @@ impl HostIndex {
             HostMatch::Wildcard(name) => self.wildcard.insert(name.clone(), host),
             HostMatch::Any => Some(std::mem::replace(&mut self.any, host)),
         };
+    }
+
+    /// Removes the virtual host of a pattern. The catch-all can only be replaced.
+    pub(super) fn remove(&mut self, host: &HostMatch) {
+        match host {
+            HostMatch::Exact(name) => _ = self.exact.remove(name),
+            HostMatch::Wildcard(name) => _ = self.wildcard.remove(name),
+            HostMatch::Any => {}
+        }
+    }
+
+    /// The virtual host of just this pattern.
+    pub(super) fn get(&self, host: &HostMatch) -> Option<&Arc<VirtualHost>> {
+        match host {
+            HostMatch::Exact(name) => self.exact.get(name),
+            HostMatch::Wildcard(name) => self.wildcard.get(name),
+            HostMatch::Any => Some(&self.any),
+        }
+    }
+
+    /// Whether both are the same in memory, which costs no comparison of virtual hosts.
+    pub(super) fn ptr_eq(&self, other: &Self) -> bool {
+        self.exact.ptr_eq(&other.exact) && self.wildcard.ptr_eq(&other.wildcard) && Arc::ptr_eq(&self.any, &other.any)
     }
 
     /// The virtual host for the host of a request. Does not allocate.

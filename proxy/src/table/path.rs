@@ -3,17 +3,18 @@
 //! Precedence at equal length is exact before prefix; otherwise the longest wins. Comparison is case-sensitive and by
 //! path element (`/foo` covers `/foo` and `/foo/bar`, not `/foobar`), as `networking.k8s.io/v1` `PathType` defines.
 
+use super::Route;
 use serde::Serialize;
-use std::{borrow::Cow, cmp::Ordering};
+use std::{borrow::Cow, cmp::Ordering, sync::Arc};
 
 /// The path predicate of a route. Values start with `/` and are in normal form.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PathMatch {
     /// Equality.
-    Exact(Box<str>),
+    Exact(Arc<str>),
     /// Prefix by path element.
-    Prefix(Box<str>),
+    Prefix(Arc<str>),
 }
 
 /// A request path that has no normal form.
@@ -30,18 +31,31 @@ pub enum BadPath {
     AboveRoot,
 }
 
-/// Routes of one virtual host by path.
-#[derive(Clone, Default)]
-pub struct PathIndex {
-    router: matchit::Router<Slot>,
-    entries: Vec<(PathMatch, usize)>,
+/// Which route of a virtual host a path takes. It refers to the routes by position, best match first.
+#[derive(Clone)]
+pub(super) struct PathIndex {
+    /// Only for hosts with more than [`FEW`] routes.
+    router: Option<Box<matchit::Router<Slot>>>,
 }
 
-/// What stands at one position of the index: an exact route beats a prefix route of the same length.
+/// So many routes are compared one after the other. Most hosts have no more, and a tree per host would take more memory
+/// than its routes; looking at eight takes about as long as going down the tree.
+const FEW: usize = 8;
+
+/// What stands at one position of the tree: an exact route beats a prefix route of the same length.
 #[derive(Clone, Copy, Debug, Default)]
 struct Slot {
     exact: Option<u32>,
     prefix: Option<u32>,
+}
+
+/// How a predicate takes a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Coverage {
+    /// As it is.
+    Full,
+    /// `/p/` takes `/p`, unless something else declares that.
+    WithSlash,
 }
 
 // === impl PathMatch ===
@@ -52,6 +66,29 @@ impl PathMatch {
     pub fn as_str(&self) -> &str {
         match self {
             Self::Exact(path) | Self::Prefix(path) => path,
+        }
+    }
+
+    /// The declared path, for sharing.
+    #[must_use]
+    pub fn text(&self) -> &Arc<str> {
+        match self {
+            Self::Exact(path) | Self::Prefix(path) => path,
+        }
+    }
+
+    /// Whether it takes a path in normal form.
+    fn covers(&self, path: &str) -> Option<Coverage> {
+        match self {
+            Self::Exact(own) => (**own == *path).then_some(Coverage::Full),
+            Self::Prefix(own) => {
+                let base = own.strip_suffix('/').unwrap_or(own);
+                match path.strip_prefix(base)?.as_bytes() {
+                    [] if base.len() < own.len() && !base.is_empty() => Some(Coverage::WithSlash),
+                    [] | [b'/', ..] => Some(Coverage::Full),
+                    _ => None,
+                }
+            }
         }
     }
 }
@@ -75,61 +112,66 @@ impl PartialOrd for PathMatch {
 // === impl PathIndex ===
 
 impl PathIndex {
-    /// Indexes routes given as (predicate, position); the predicates must be distinct.
-    ///
-    /// A prefix `/p` takes three entries in the radix tree (`/p`, `/p/` and everything below), because a catch-all
-    /// parameter of matchit never matches the empty rest.
-    pub(super) fn new(entries: Vec<(PathMatch, usize)>) -> Self {
-        let mut slots = std::collections::BTreeMap::<String, Slot>::new();
-        // Shortest first: a longer prefix then overwrites the `/p/` entry that `/p` made.
-        let mut by_length: Vec<_> = entries.iter().collect();
-        by_length.sort_by(|a, b| b.0.cmp(&a.0));
-        for (path, index) in by_length {
-            let index = u32::try_from(*index).expect("fewer than 2^32 routes fit in memory");
-            match path {
-                PathMatch::Exact(path) => slots.entry(escape(path)).or_default().exact = Some(index),
-                PathMatch::Prefix(path) => {
-                    let base = escape(path.strip_suffix('/').unwrap_or(path));
-                    // `/p/` covers `/p` too (Kubernetes' definition of Prefix), unless `/p` is declared by itself.
-                    if !base.is_empty() {
-                        slots.entry(base.clone()).or_default().prefix.get_or_insert(index);
-                    }
-                    slots.entry(format!("{base}/")).or_default().prefix = Some(index);
-                    slots.entry(format!("{base}/{{*rest}}")).or_default().prefix = Some(index);
-                }
-            }
-        }
-        let mut router = matchit::Router::new();
-        for (path, slot) in slots {
-            router.insert(path, slot).expect("escaped literal paths and one catch-all per node cannot conflict");
-        }
-        Self { router, entries }
+    /// Indexes routes with distinct predicates, given best match first.
+    pub(super) fn new(routes: &[Arc<Route>]) -> Self {
+        debug_assert!(routes.is_sorted_by(|a, b| a.path < b.path));
+        Self { router: (routes.len() > FEW).then(|| Box::new(tree(routes))) }
     }
 
-    /// The position of the best route for a path in normal form.
-    #[must_use]
-    pub fn find(&self, path: &str) -> Option<usize> {
-        let slot = self.router.at(path).ok()?.value;
-        if let Some(found) = slot.exact.or(slot.prefix) {
-            return Some(found as usize);
-        }
-        None
+    /// The best route for a path in normal form. Does not allocate.
+    pub(super) fn find<'a>(&self, routes: &'a [Arc<Route>], path: &str) -> Option<&'a Arc<Route>> {
+        let Some(router) = &self.router else { return scan(routes, path) };
+        let slot = router.at(path).ok()?.value;
+        slot.exact.or(slot.prefix).map(|index| &routes[index as usize])
     }
 }
-
-impl PartialEq for PathIndex {
-    /// The radix tree is a function of the entries.
-    fn eq(&self, other: &Self) -> bool {
-        self.entries == other.entries
-    }
-}
-
-impl Eq for PathIndex {}
 
 impl std::fmt::Debug for PathIndex {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_map().entries(self.entries.iter().map(|(path, index)| (path, index))).finish()
+        f.debug_struct("PathIndex").finish_non_exhaustive()
     }
+}
+
+/// The first one that takes the path, since the best ones come first; `/p/` only takes `/p` when none of those does that
+/// are as long as the path.
+fn scan<'a>(routes: &'a [Arc<Route>], path: &str) -> Option<&'a Arc<Route>> {
+    let mut with_slash = None;
+    for route in routes {
+        match route.path.covers(path) {
+            Some(Coverage::Full) if route.path.as_str().len() < path.len() => return with_slash.or(Some(route)),
+            Some(Coverage::Full) => return Some(route),
+            Some(Coverage::WithSlash) => with_slash = Some(route),
+            None => {}
+        }
+    }
+    with_slash
+}
+
+/// A prefix `/p` takes three entries in the radix tree (`/p`, `/p/` and everything below), because a catch-all parameter
+/// of matchit never matches the empty rest.
+fn tree(routes: &[Arc<Route>]) -> matchit::Router<Slot> {
+    let mut slots = std::collections::BTreeMap::<String, Slot>::new();
+    // Shortest first: a longer prefix then overwrites the `/p/` entry that `/p` made.
+    for (index, route) in routes.iter().enumerate().rev() {
+        let index = u32::try_from(index).expect("fewer than 2^32 routes fit in memory");
+        match &route.path {
+            PathMatch::Exact(path) => slots.entry(escape(path)).or_default().exact = Some(index),
+            PathMatch::Prefix(path) => {
+                let base = escape(path.strip_suffix('/').unwrap_or(path));
+                // `/p/` covers `/p` too (Kubernetes' definition of Prefix), unless `/p` is declared by itself.
+                if !base.is_empty() {
+                    slots.entry(base.clone()).or_default().prefix.get_or_insert(index);
+                }
+                slots.entry(format!("{base}/")).or_default().prefix = Some(index);
+                slots.entry(format!("{base}/{{*rest}}")).or_default().prefix = Some(index);
+            }
+        }
+    }
+    let mut router = matchit::Router::new();
+    for (path, slot) in slots {
+        router.insert(path, slot).expect("escaped literal paths and one catch-all per node cannot conflict");
+    }
+    router
 }
 
 /// Braces are matchit's parameter syntax; doubled they stand for themselves.

@@ -76,7 +76,7 @@ proptest! {
     fn hosts_match_as_the_oracle_says(patterns in vec(pattern(), 0..12), requested in requested_host()) {
         let mut builder = TableBuilder::new(Arc::default(), CERTIFICATE.clone());
         for pattern in &patterns {
-            builder.add_host(Arc::new(virtual_host(HostMatch::parse(pattern).expect("labels are valid"), &[])));
+            builder.set_host(virtual_host(HostMatch::parse(pattern).expect("labels are valid"), &[]));
         }
         let table = builder.build();
         let found = table.virtual_host(&requested).host().to_string();
@@ -89,7 +89,7 @@ proptest! {
         let other = Arc::new(Certificate::clone(&CERTIFICATE));
         let mut builder = TableBuilder::new(Arc::default(), CERTIFICATE.clone());
         for pattern in &patterns {
-            builder.add_certificate(HostMatch::parse(pattern).expect("labels are valid"), other.clone());
+            builder.set_certificate(&HostMatch::parse(pattern).expect("labels are valid"), Some(other.clone()));
         }
         let table = builder.build();
         let is_default = Arc::ptr_eq(table.certificates().find(Some(&requested)), table.certificates().default_certificate());
@@ -101,7 +101,7 @@ proptest! {
 fn a_wildcard_covers_one_label() {
     let mut builder = TableBuilder::new(Arc::default(), CERTIFICATE.clone());
     for pattern in ["*.x.com", "a.x.com"] {
-        builder.add_host(Arc::new(virtual_host(HostMatch::parse(pattern).expect("a host"), &[])));
+        builder.set_host(virtual_host(HostMatch::parse(pattern).expect("a host"), &[]));
     }
     let table = builder.build();
     for (requested, expected) in [

@@ -53,7 +53,7 @@ struct BackendView<'a> {
 impl<'a> TableView<'a> {
     pub(super) fn new(table: &'a Table) -> Self {
         let certificates = table.certificates.sorted();
-        let mut backends: Vec<_> = table.backends.iter().map(|backend| BackendView::new(backend)).collect();
+        let mut backends: Vec<_> = table.backends().map(|backend| BackendView::new(backend)).collect();
         backends.sort_by_key(|backend| backend.key);
         Self {
             settings: &table.settings,

@@ -96,7 +96,7 @@ pub(crate) fn table(endpoints: &[SocketAddr], policy: Policy, settings: Settings
         policy: Arc::new(policy),
     }))
     .unwrap();
-    builder.add_host(Arc::new(host.build()));
+    builder.set_host(host.build());
     builder.build()
 }
 

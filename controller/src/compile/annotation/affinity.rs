@@ -1,6 +1,12 @@
 //! Which endpoint of a backend.
 
-use super::{super::grammar::Value, Annotation, Reach, Risk};
+use super::{
+    super::{
+        grammar::{self, Objection, Value},
+        route::RouteSettings,
+    },
+    Annotation, Reach, Risk,
+};
 
 pub(super) const ANNOTATIONS: &[Annotation] = &[
     Annotation::new("affinity", Value::Words(&["cookie"]), "")
@@ -64,5 +70,11 @@ pub(super) const ANNOTATIONS: &[Annotation] = &[
         .doc("Size of such a group."),
     Annotation::new("service-upstream", Value::Bool, "false")
         .reach(Reach::Backend)
-        .doc("Connects to the Service's own address instead of its endpoints."),
+        .doc("Connects to the Service's own address instead of its endpoints.")
+        .served(service_upstream),
 ];
+
+pub(in crate::compile) fn service_upstream(settings: &mut RouteSettings, text: &str) -> Result<(), Objection> {
+    settings.service_upstream = grammar::boolean(text)?;
+    Ok(())
+}

@@ -2,7 +2,7 @@
 
 use super::{
     super::{
-        annotation::proxying,
+        annotation::{affinity, proxying},
         grammar::{self, Objection, Value},
     },
     Draft, Key,
@@ -116,7 +116,7 @@ pub(super) const KEYS: &[Key] = &[
     Key::new("proxy-cookie-path", Value::Text("`off`, or two words"), "off", ROUTE_DEFAULT),
     Key::new("proxy-redirect-from", Value::Text("`off`, `default` or a prefix"), "off", ROUTE_DEFAULT),
     Key::new("proxy-redirect-to", Value::Text("a prefix"), "off", ROUTE_DEFAULT),
-    Key::new("service-upstream", Value::Bool, "false", ROUTE_DEFAULT),
+    Key::new("service-upstream", Value::Bool, "false", ROUTE_DEFAULT).route(affinity::service_upstream),
     Key::new("grpc-buffer-size-kb", Value::Integer, "0", "Buffer of gRPC responses."),
     Key::new("proxy-stream-timeout", Value::Time, "600s", "Idle time of TCP and UDP sessions."),
     Key::new("proxy-stream-next-upstream", Value::Bool, "true", "Whether another endpoint is tried."),

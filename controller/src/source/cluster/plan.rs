@@ -24,7 +24,7 @@ pub(super) fn plan(scope: &Scope, wanted: &Wanted, state: &State) -> BTreeSet<Wa
         watches.insert(WatchId::SlicesOf(service.clone()));
     }
     // Most Secrets that are referred to are for TLS and known already, or do not exist yet and will be for TLS.
-    let secrets = state.references().secrets.iter().filter(|name| !state.has_tls_secret(name));
+    let secrets = state.elsewhere().iter();
     watches.extend(single_or_all(scope, secrets, state, WatchId::OtherSecrets, WatchId::Secret));
     let config_maps = state.references().config_maps.iter();
     watches.extend(single_or_all(scope, config_maps, state, WatchId::ConfigMaps, WatchId::ConfigMap));

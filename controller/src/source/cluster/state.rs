@@ -11,10 +11,10 @@ use super::{
 use crate::{
     compile::References,
     diagnostic::{Diagnostic, ObjectKind, ObjectRef, Reason, Severity},
-    reconcile::Coverage,
+    reconcile::{Coverage, Looked},
     snapshot::{EndpointSlice, ObjectName, Snapshot, Unconvertible},
 };
-use imbl::OrdMap;
+use imbl::{OrdMap, OrdSet, ordset::DiffItem};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
@@ -29,12 +29,13 @@ pub(super) struct State {
     dirty: bool,
     /// What is referred to; only these ConfigMaps and non-TLS Secrets are part of the snapshot.
     references: References,
+    /// Secrets that are referred to and are not known as TLS Secrets. There are few: most are, or will be.
+    elsewhere: OrdSet<ObjectName>,
     /// To which Service a slice was last counted.
     service_of_slice: HashMap<ObjectName, Arc<str>>,
     /// Objects that cannot be understood.
     unreadable: BTreeMap<(WatchId, ObjectName), Diagnostic>,
-    /// References, names of TLS Secrets or answers of watches changed: coverage and plan are to be made anew. Both look
-    /// at every reference, which is too much work for an event about an endpoint.
+    /// References, names of TLS Secrets or answers of watches changed: coverage and plan are to be made anew.
     uncovered: bool,
     unplanned: bool,
 }
@@ -94,9 +95,9 @@ impl State {
         self.watches.get(id).is_some_and(|watched| watched.store.is_synced())
     }
 
-    /// Whether a TLS Secret of this name exists.
-    pub(super) fn has_tls_secret(&self, name: &ObjectName) -> bool {
-        self.watches.get(&WatchId::TlsSecrets).is_some_and(|watched| watched.store.get(name).is_some())
+    /// Secrets that are referred to and are not known as TLS Secrets.
+    pub(super) fn elsewhere(&self) -> &OrdSet<ObjectName> {
+        &self.elsewhere
     }
 
     /// The latest snapshot, if it differs from the last one that was taken.
@@ -115,35 +116,42 @@ impl State {
     }
 
     fn coverage(&self) -> Coverage {
-        let covered = |one: WatchId, all: &WatchId| self.is_synced(&one) || self.is_synced(all);
-        let secrets = self.references.secrets.iter().filter(|name| {
-            self.has_tls_secret(name) || covered(WatchId::Secret((*name).clone()), &WatchId::OtherSecrets)
-        });
+        let missing = |one: WatchId, all: &WatchId| !self.is_synced(&one) && !self.is_synced(all);
+        let secrets =
+            self.elsewhere.iter().filter(|name| missing(WatchId::Secret((*name).clone()), &WatchId::OtherSecrets));
         let config_maps = self
             .references
             .config_maps
             .iter()
-            .filter(|name| covered(WatchId::ConfigMap((*name).clone()), &WatchId::ConfigMaps));
-        Coverage::Only(Arc::new(References {
-            secrets: secrets.cloned().collect(),
-            config_maps: config_maps.cloned().collect(),
+            .filter(|name| missing(WatchId::ConfigMap((*name).clone()), &WatchId::ConfigMaps));
+        Coverage::Looked(Arc::new(Looked {
+            references: self.references.clone(),
+            pending: References { secrets: secrets.cloned().collect(), config_maps: config_maps.cloned().collect() },
         }))
     }
 
     /// Changes what is referred to.
     pub(super) fn refer(&mut self, references: References) {
         let before = std::mem::replace(&mut self.references, references);
-        let secrets: Vec<_> = before.secrets.symmetric_difference(&self.references.secrets).cloned().collect();
-        let config_maps: Vec<_> =
-            before.config_maps.symmetric_difference(&self.references.config_maps).cloned().collect();
-        for name in secrets {
+        for name in different(&before.secrets, &self.references.secrets) {
+            self.place(&name);
             self.show_secret(&name);
         }
-        for name in config_maps {
+        for name in different(&before.config_maps, &self.references.config_maps) {
             self.show_config_map(&name);
         }
         self.uncovered = true;
         self.unplanned = true;
+    }
+
+    /// Whether a Secret is to be looked for elsewhere than among the TLS Secrets.
+    fn place(&mut self, name: &ObjectName) {
+        let known = self.watches.get(&WatchId::TlsSecrets).is_some_and(|watched| watched.store.get(name).is_some());
+        if self.references.secrets.contains(name) && !known {
+            self.elsewhere.insert(name.clone());
+        } else {
+            self.elsewhere.remove(name);
+        }
     }
 
     /// Takes in what a watch tells. News of a watch that was removed are ignored.
@@ -193,7 +201,9 @@ impl State {
             self.unplanned = true;
         }
         for change in changes {
-            if *id == WatchId::TlsSecrets && change.old.is_none() != change.new.is_none() {
+            let came_or_went = change.old.is_none() != change.new.is_none();
+            if *id == WatchId::TlsSecrets && came_or_went && self.references.secrets.contains(&change.name) {
+                self.place(&change.name);
                 self.uncovered = true;
                 self.unplanned = true;
             }
@@ -306,6 +316,14 @@ impl State {
             self.dirty = true;
         }
     }
+}
+
+/// The names that are in one of two sets.
+fn different(a: &OrdSet<ObjectName>, b: &OrdSet<ObjectName>) -> Vec<ObjectName> {
+    let differences = a.diff(b).map(|item| match item {
+        DiffItem::Add(name) | DiffItem::Remove(name) => name.clone(),
+    });
+    differences.collect()
 }
 
 /// Puts or removes an entry; true when the map is different then.

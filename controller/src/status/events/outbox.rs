@@ -1,10 +1,11 @@
 //! What is to be said, what has been said, and how fast. No I/O; moments are passed in.
 
 use crate::{
-    diagnostic::{Diagnostic, ObjectKind, Severity},
+    diagnostic::{Diagnostic, Diagnostics, ObjectKind, Severity},
     reconcile::Pass,
-    snapshot::{Ingress, ObjectName, Snapshot},
+    snapshot::{Ingress, ObjectName},
 };
+use imbl::{OrdMap, OrdSet, ordmap, ordset::DiffItem};
 use std::{
     collections::{BTreeSet, HashMap, HashSet, VecDeque},
     sync::Arc,
@@ -26,7 +27,7 @@ const REMEMBERED: usize = 4096;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Item {
     /// A finding.
-    Warning(Diagnostic),
+    Warning(Arc<Diagnostic>),
     /// An Ingress of ours is new or has changed.
     Sync(ObjectName),
 }
@@ -66,16 +67,21 @@ pub(super) enum NoticeKind {
 pub(super) struct Outbox {
     sync_events: bool,
     /// Findings of the latest pass.
-    diagnostics: BTreeSet<Diagnostic>,
-    /// Our Ingresses in the latest pass.
-    ingresses: HashMap<ObjectName, Arc<Ingress>>,
-    /// What they were selected from, to see at a glance that nothing about them is different.
-    seen: Snapshot,
+    diagnostics: Diagnostics,
+    ingresses: Ours,
     /// Waiting since.
-    warnings: VecDeque<(Diagnostic, Instant)>,
+    warnings: VecDeque<(Arc<Diagnostic>, Instant)>,
     syncs: VecDeque<(ObjectName, Instant)>,
     /// The names in `syncs`: one that waits stands for all changes until it is sent.
     queued: HashSet<ObjectName>,
+}
+
+/// Our Ingresses in the latest pass.
+#[derive(Debug, Default)]
+struct Ours {
+    names: OrdSet<ObjectName>,
+    /// Ours and others.
+    all: OrdMap<ObjectName, Arc<Ingress>>,
 }
 
 /// Limits the rate: a burst at first, then a steady flow.
@@ -106,9 +112,8 @@ impl Outbox {
     pub(super) fn new(sync_events: bool) -> Self {
         Self {
             sync_events,
-            diagnostics: BTreeSet::new(),
-            ingresses: HashMap::new(),
-            seen: Snapshot::default(),
+            diagnostics: Diagnostics::new(),
+            ingresses: Ours::default(),
             warnings: VecDeque::new(),
             syncs: VecDeque::new(),
             queued: HashSet::new(),
@@ -121,39 +126,34 @@ impl Outbox {
 
     /// Compares a pass with the one before.
     pub(super) fn follow(&mut self, pass: &Pass, now: Instant) {
-        let Snapshot { ingresses, ingress_classes, .. } = &pass.snapshot;
-        let same_ingresses = self.seen.ingresses.ptr_eq(ingresses)
-            && self.seen.ingress_classes.ptr_eq(ingress_classes)
-            && self.ingresses.len() == pass.compiled.ingresses.len();
-        if !same_ingresses {
-            self.follow_ingresses(pass, now);
-            self.seen.ingresses = ingresses.clone();
-            self.seen.ingress_classes = ingress_classes.clone();
-        }
-        if !self.diagnostics.iter().eq(&pass.compiled.diagnostics) {
-            self.follow_diagnostics(&pass.compiled.diagnostics, now);
-        }
-    }
-
-    fn follow_ingresses(&mut self, pass: &Pass, now: Instant) {
-        let ours = &pass.compiled.ingresses;
-        self.ingresses.retain(|name, _| ours.contains(name));
-        for ingress in ours.iter().filter_map(|name| pass.snapshot.ingresses.get(name)) {
-            let before = self.ingresses.insert(ingress.name.clone(), Arc::clone(ingress));
-            let same = before.is_some_and(|before| Arc::ptr_eq(&before, ingress) || is_same(&before, ingress));
-            if self.sync_events && !same && self.queued.insert(ingress.name.clone()) {
-                self.syncs.push_back((ingress.name.clone(), now));
+        let ours = Ours { names: pass.compiled.ingresses.clone(), all: pass.snapshot.ingresses.clone() };
+        let before = std::mem::replace(&mut self.ingresses, ours);
+        if self.sync_events {
+            for name in before.different(&self.ingresses) {
+                let Some(ingress) = self.ingresses.get(&name) else { continue };
+                let same = |before: &Arc<Ingress>| before.uid == ingress.uid && before.declares_same(ingress);
+                if !before.get(&name).is_some_and(same) && self.queued.insert(name.clone()) {
+                    self.syncs.push_back((name, now));
+                }
             }
         }
+        self.follow_diagnostics(&pass.compiled.diagnostics, now);
     }
 
-    fn follow_diagnostics(&mut self, diagnostics: &[Diagnostic], now: Instant) {
-        let current: BTreeSet<Diagnostic> = diagnostics.iter().cloned().collect();
+    fn follow_diagnostics(&mut self, diagnostics: &Diagnostics, now: Instant) {
+        if self.diagnostics.ptr_eq(diagnostics) {
+            return;
+        }
         // What was resolved before anybody heard of it needs no Event.
-        self.warnings.retain(|(waiting, _)| current.contains(waiting));
-        let new = current.difference(&self.diagnostics).filter(|diagnostic| deserves_event(diagnostic));
-        self.warnings.extend(new.map(|diagnostic| (diagnostic.clone(), now)));
-        self.diagnostics = current;
+        self.warnings.retain(|(waiting, _)| diagnostics.contains(waiting));
+        for item in self.diagnostics.diff(diagnostics) {
+            if let DiffItem::Add(new) = item
+                && deserves_event(new)
+            {
+                self.warnings.push_back((Arc::clone(new), now));
+            }
+        }
+        self.diagnostics = diagnostics.clone();
     }
 
     /// Takes the next ones, Warnings first.
@@ -198,14 +198,36 @@ impl Outbox {
     }
 }
 
+// === impl Ours ===
+
+impl Ours {
+    /// An Ingress, if it is ours.
+    fn get(&self, name: &ObjectName) -> Option<&Arc<Ingress>> {
+        self.all.get(name).filter(|_| self.names.contains(name))
+    }
+
+    /// The names of those that may not be what they are in `other`. Costs as much as there is different.
+    fn different(&self, other: &Self) -> BTreeSet<ObjectName> {
+        let names = self.names.diff(&other.names).map(|item| match item {
+            DiffItem::Add(name) | DiffItem::Remove(name) => name,
+        });
+        let objects = self.all.diff(&other.all).map(|item| match item {
+            ordmap::DiffItem::Add(name, _)
+            | ordmap::DiffItem::Remove(name, _)
+            | ordmap::DiffItem::Update { new: (name, _), .. } => name,
+        });
+        names.chain(objects).cloned().collect()
+    }
+}
+
 /// Whether somebody must act and there is an object to attach an Event to.
 fn deserves_event(diagnostic: &Diagnostic) -> bool {
     diagnostic.severity == Severity::Warning
         && !matches!(diagnostic.object.kind, ObjectKind::File | ObjectKind::Resource | ObjectKind::Flag)
 }
 
-fn warning(diagnostic: Diagnostic, ingresses: &HashMap<ObjectName, Arc<Ingress>>) -> Notice {
-    let Diagnostic { object, severity: _, reason, field, message } = &diagnostic;
+fn warning(diagnostic: Arc<Diagnostic>, ingresses: &Ours) -> Notice {
+    let Diagnostic { object, severity: _, reason, field, message } = &*diagnostic;
     let name = ObjectName::new(Arc::clone(&object.namespace), Arc::clone(&object.name));
     let known = ingresses.get(&name).filter(|_| object.kind == ObjectKind::Ingress);
     let target = known.map_or_else(
@@ -236,29 +258,6 @@ fn sync(name: ObjectName, ingress: &Ingress) -> Notice {
         message: "Scheduled for sync".to_owned(),
         item: Item::Sync(name),
     }
-}
-
-/// Whether two states of an Ingress ask for the same; status and bookkeeping aside.
-fn is_same(a: &Ingress, b: &Ingress) -> bool {
-    let Ingress {
-        name,
-        uid,
-        resource_version: _,
-        created: _,
-        annotations,
-        class_name,
-        default_backend,
-        rules,
-        tls,
-        status: _,
-    } = a;
-    *name == b.name
-        && *uid == b.uid
-        && *annotations == b.annotations
-        && *class_name == b.class_name
-        && *default_backend == b.default_backend
-        && *rules == b.rules
-        && *tls == b.tls
 }
 
 // === impl Target ===

@@ -40,7 +40,7 @@ fn pass(ingresses: &[Ingress], ours: &[&str]) -> Pass {
         snapshot,
         compiled: Compiled {
             table: TableBuilder::new(Arc::default(), Arc::new(Certificate::self_signed().unwrap())).build(),
-            diagnostics: Vec::new(),
+            diagnostics: Default::default(),
             ingresses: ours.iter().map(|name| ObjectName::new("ns", *name)).collect(),
             references: References::default(),
             process: ProcessSettings {

@@ -44,7 +44,7 @@ fn pass(ingresses: Vec<Ingress>, diagnostics: Vec<Diagnostic>) -> Pass {
         snapshot,
         compiled: Compiled {
             table: TableBuilder::new(Arc::default(), certificate).build(),
-            diagnostics,
+            diagnostics: diagnostics.into_iter().map(Arc::new).collect(),
             ingresses: ingresses.into_iter().map(|ingress| ingress.name).collect(),
             references: References::default(),
             process: ProcessSettings {

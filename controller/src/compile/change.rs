@@ -1,0 +1,46 @@
+//! What is different between two snapshots. Costs as much as it finds, not as much as there is: the maps of a snapshot
+//! share what did not change, and what is shared is not looked at.
+
+use crate::snapshot::{ObjectName, Snapshot};
+use imbl::{OrdMap, ordmap::DiffItem};
+
+/// The objects that are not what they were.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    /// Made, changed or deleted.
+    pub(super) ingresses: Vec<ObjectName>,
+    /// Services that changed themselves or in their slices; a name may come twice.
+    pub(super) services: Vec<ObjectName>,
+    pub(super) secrets: Vec<ObjectName>,
+    /// Any IngressClass, or whether they can be read.
+    pub(super) classes: bool,
+    /// What the source itself found.
+    pub(super) findings: bool,
+}
+
+// === impl Changes ===
+
+impl Changes {
+    pub(super) fn between(old: &Snapshot, new: &Snapshot) -> Self {
+        let Snapshot { ingresses, ingress_classes, services, endpoint_slices, secrets, config_maps: _, findings } = new;
+        let same_findings = std::sync::Arc::ptr_eq(&old.findings, findings) || old.findings == *findings;
+        Self {
+            ingresses: different(&old.ingresses, ingresses).collect(),
+            services: different(&old.services, services)
+                .chain(different(&old.endpoint_slices, endpoint_slices))
+                .collect(),
+            secrets: different(&old.secrets, secrets).collect(),
+            classes: !same_findings || old.ingress_classes != *ingress_classes,
+            findings: !same_findings,
+        }
+    }
+}
+
+fn different<'a, K: Ord + Clone, V: PartialEq>(
+    old: &'a OrdMap<K, V>,
+    new: &'a OrdMap<K, V>,
+) -> impl Iterator<Item = K> + use<'a, K, V> {
+    old.diff(new).map(|item| match item {
+        DiffItem::Add(key, _) | DiffItem::Remove(key, _) | DiffItem::Update { new: (key, _), .. } => key.clone(),
+    })
+}

@@ -1,0 +1,184 @@
+//! The claims on one host → its virtual host, and the backends that it refers to.
+
+use super::{Claim, Inputs, Outputs, settles_tls};
+use crate::{
+    compile::{
+        about_ingress,
+        backend::Reference,
+        conflict::{self, Owner, Place},
+        ingress::Translated,
+        roster::IngressId,
+        route::{Context, Redirect},
+    },
+    diagnostic::{Diagnostic, Reason},
+    snapshot::{Backend, ServiceBackend},
+};
+use http::StatusCode;
+use rust_nginx_proxy::{
+    filter::{Filter, Refuse},
+    table::{BackendIndex, HostMatch, PathMatch, Route, RouteLabels, Target, VirtualHost, VirtualHostBuilder},
+};
+use std::sync::Arc;
+
+/// A place in an Ingress that names a backend, and what it is now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Use {
+    pub(super) backend: BackendIndex,
+    pub(super) by: IngressId,
+    pub(super) place: Place,
+}
+
+/// The routes of one host in the making.
+struct Making<'a, 'b> {
+    inputs: Inputs<'a>,
+    outputs: &'a mut Outputs<'b>,
+    found: &'a mut Vec<Diagnostic>,
+    host_label: Arc<str>,
+    context: Context,
+    uses: Vec<Use>,
+}
+
+/// Makes the virtual host. Claims come oldest first.
+pub(super) fn make(
+    pattern: &HostMatch,
+    claims: &[Claim],
+    inputs: Inputs<'_>,
+    outputs: &mut Outputs<'_>,
+    found: &mut Vec<Diagnostic>,
+) -> (VirtualHost, Vec<Use>) {
+    let owners = conflict::settle(pattern, claims, inputs.roster, found);
+    let context = context(pattern, claims, inputs);
+    let mut routes = VirtualHostBuilder::new(pattern.clone());
+    let host_label = pattern.to_string().into();
+    let mut making = Making { inputs, outputs, found, host_label, context, uses: Vec::new() };
+    for (path, owner) in owners {
+        let route = making.route(path, &owner);
+        routes.add_route(Arc::new(route)).expect("the owners of a host have distinct paths");
+    }
+    if !routes.contains(&root()) {
+        let route = making.implicit_route(pattern, claims);
+        routes.add_route(Arc::new(route)).expect("nobody owns the root path");
+    }
+    (routes.build(), making.uses)
+}
+
+fn context(pattern: &HostMatch, claims: &[Claim], inputs: Inputs<'_>) -> Context {
+    let Inputs { globals, roster, options, .. } = inputs;
+    let closed = globals.closed || claims.iter().any(|claim| roster.get(claim.by).closes_hosts);
+    Context {
+        refuse: closed.then_some(StatusCode::SERVICE_UNAVAILABLE),
+        redirect: match settles_tls(pattern, claims, roster) {
+            Some(_) => Redirect::HostHasTls,
+            None => Redirect::IfForced,
+        },
+        https_port: options.https_port,
+    }
+}
+
+// === impl Making ===
+
+impl Making<'_, '_> {
+    fn route(&mut self, path: PathMatch, owner: &Owner<'_>) -> Route {
+        let by = self.inputs.roster.get(owner.by);
+        let Translated { ingress, settings, policy, .. } = by;
+        // A default backend without rules never redirects, as in ingress-nginx.
+        let context = match owner.place {
+            Place::DefaultBackend => Context { redirect: Redirect::Never, ..self.context },
+            Place::Path { .. } => self.context,
+        };
+        let (service, service_port) = labels_of(owner.backend);
+        Route {
+            target: self.target(owner.by, owner.backend, owner.place),
+            filters: settings.filters(&path, context),
+            policy: policy.clone(),
+            labels: Arc::new(RouteLabels {
+                namespace: ingress.name.namespace.clone(),
+                ingress: ingress.name.name.clone(),
+                service,
+                service_port,
+                host: self.host_label.clone(),
+                path: if owner.declared == path.as_str() { path.text().clone() } else { owner.declared.into() },
+            }),
+            path,
+        }
+    }
+
+    /// What answers the paths that no rule matches: the `spec.defaultBackend` of the oldest Ingress on the host that has
+    /// one, else the global default backend. It carries the settings of the oldest Ingress of the host, so that a path
+    /// that does not exist asks for the same password; not on the catch-all host.
+    fn implicit_route(&mut self, pattern: &HostMatch, claims: &[Claim]) -> Route {
+        let Inputs { roster, globals, default_backend, .. } = self.inputs;
+        let fallback = claims.iter().find_map(|claim| {
+            let by = roster.get(claim.by);
+            by.ingress.default_backend.as_ref().map(|backend| (claim.by, by, backend))
+        });
+        let oldest = claims.first().map(|claim| roster.get(claim.by));
+        let (settings_of, context) = match pattern {
+            HostMatch::Any => (fallback.map(|(_, by, _)| by), Context { redirect: Redirect::Never, ..self.context }),
+            HostMatch::Exact(_) | HostMatch::Wildcard(_) => (oldest, self.context),
+        };
+        let path = root();
+        let mut filters = match settings_of {
+            Some(by) => by.settings.filters(&path, context),
+            None => context.refuse.map(|status| Filter::Refuse(Refuse { status })).into_iter().collect(),
+        };
+        let mut labels =
+            RouteLabels { host: self.host_label.clone(), path: path.text().clone(), ..RouteLabels::default() };
+        if let Some(by) = fallback.map(|(_, by, _)| by).or(settings_of) {
+            labels.namespace = by.ingress.name.namespace.clone();
+            labels.ingress = by.ingress.name.name.clone();
+        }
+        let target = if let Some((id, by, backend)) = fallback {
+            // The guard of an Ingress goes where its backend goes.
+            if let Some(status) = by.settings.refuse {
+                filters = Box::new([Filter::Refuse(Refuse { status })]);
+            }
+            (labels.service, labels.service_port) = labels_of(backend);
+            self.target(id, backend, Place::DefaultBackend)
+        } else {
+            labels.service = default_backend.service.clone();
+            labels.service_port = default_backend.service_port.clone();
+            default_backend.target
+        };
+        let policy = settings_of.map_or(&globals.policy, |by| &by.policy).clone();
+        Route { path, labels: Arc::new(labels), target, filters, policy }
+    }
+
+    fn target(&mut self, id: IngressId, backend: &Backend, place: Place) -> Target {
+        let by = self.inputs.roster.get(id);
+        let service = match backend {
+            Backend::Service(service) => service,
+            Backend::Resource(resource) => {
+                let message = format!("a resource backend ({resource}) is not served: 404. Only Services are");
+                self.warn(by, Reason::InvalidKind, place, message);
+                return Target::Status(StatusCode::NOT_FOUND);
+            }
+            Backend::Nothing => {
+                self.warn(by, Reason::InvalidKind, place, "the backend names neither a Service nor a resource: 404");
+                return Target::Status(StatusCode::NOT_FOUND);
+            }
+        };
+        let reference = Reference::of_rule(&by.ingress.name.namespace, service, by.settings.service_upstream);
+        let no_endpoints = reference.without_endpoints();
+        let Outputs { backends, table, .. } = self.outputs;
+        let backend = backends.acquire(reference, self.inputs.snapshot, self.inputs.options, table);
+        self.uses.push(Use { backend, by: id, place });
+        Target::Backend { backend, no_endpoints }
+    }
+
+    fn warn(&mut self, by: &Translated, reason: Reason, place: Place, message: impl Into<String>) {
+        let object = about_ingress(&by.ingress.name);
+        self.found.push(Diagnostic::warning(object, reason, place.backend_field(), message));
+    }
+}
+
+fn root() -> PathMatch {
+    PathMatch::Prefix("/".into())
+}
+
+fn labels_of(backend: &Backend) -> (Arc<str>, Arc<str>) {
+    match backend {
+        Backend::Service(ServiceBackend { name, port }) => (name.clone(), port.to_string().into()),
+        Backend::Resource(_) | Backend::Nothing => ("".into(), "".into()),
+    }
+}

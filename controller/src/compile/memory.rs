@@ -1,0 +1,281 @@
+//! Everything that the latest compile made, and how it follows a change: the steps of compiling, in order.
+//!
+//! ```text
+//!  ConfigMap, flags, classes ─> which Ingresses to look at ─> claims ─> hosts to make ┐
+//!  Services, EndpointSlices ──> backends in place ─────────> what to say about them ──┼─> hosts::make
+//!  Secrets ──────────────────────────────────────────────> certificates of hosts ─────┘
+//! ```
+
+use super::{
+    Compiled, Options, ProcessSettings, References,
+    backend::{Backends, DefaultBackend, Reference},
+    change::Changes,
+    class::{Classes, Selection},
+    config_map::{self, Globals},
+    counted::Counted,
+    findings::{Findings, Owned},
+    host::{Hosts, Inputs, Outputs, Work},
+    ingress,
+    roster::Roster,
+    tls::{self, Certificates},
+};
+use crate::{
+    diagnostic::Diagnostic,
+    snapshot::{ConfigMap, Ingress, ObjectName, Snapshot},
+};
+use rust_nginx_proxy::table::{TableBuilder, Target};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
+
+/// What was made from the latest snapshot.
+#[derive(Debug)]
+pub(super) struct Memory {
+    snapshot: Snapshot,
+    /// The ConfigMap that `globals` was read from.
+    config_map: Option<Arc<ConfigMap>>,
+    globals: Globals,
+    default_backend: DefaultBackend,
+    roster: Roster,
+    /// Ingresses of our class that are not served.
+    refused: HashMap<ObjectName, Owned>,
+    hosts: Hosts,
+    backends: Backends,
+    certificates: Certificates,
+    findings: Findings,
+    /// About the ConfigMap, from the source, about the default certificate and the default backend.
+    general: [Owned; 4],
+    secrets: Counted<ObjectName>,
+    config_maps: Counted<ObjectName>,
+    table: TableBuilder,
+}
+
+// === impl Memory ===
+
+impl Memory {
+    /// As after compiling an empty snapshot, but with everything still to be looked at.
+    pub(super) fn new(options: &Options) -> Self {
+        let snapshot = Snapshot::default();
+        let (mut findings, mut general) = (Findings::default(), <[Owned; 4]>::default());
+        let mut found = Vec::new();
+        let globals = config_map::read(&snapshot, options, &mut found);
+        let [about_config_map, ..] = &mut general;
+        findings.replace(about_config_map, found);
+        let mut references = (Counted::default(), Counted::default());
+        options.default_ssl_certificate.iter().for_each(|name| references.0.add(name.clone()));
+        options.config_map.iter().for_each(|name| references.1.add(name.clone()));
+        let (mut backends, mut table) =
+            (Backends::default(), TableBuilder::new(globals.settings.clone(), options.fallback_certificate.clone()));
+        let default_backend = match &options.default_backend_service {
+            Some(name) => {
+                let reference = Reference::Default(name.clone());
+                DefaultBackend::of(name, backends.acquire(reference, &snapshot, options, &mut table), &snapshot)
+            }
+            None => DefaultBackend::nothing(),
+        };
+        let mut memory = Self {
+            snapshot,
+            config_map: None,
+            globals,
+            default_backend,
+            roster: Roster::default(),
+            refused: HashMap::new(),
+            hosts: Hosts::new(),
+            backends,
+            certificates: Certificates::default(),
+            findings,
+            general,
+            secrets: references.0,
+            config_maps: references.1,
+            table,
+        };
+        memory.follow_default_certificate(options);
+        memory.complain_about_default_backend();
+        memory
+    }
+
+    /// Follows a change of the snapshot.
+    pub(super) fn update(&mut self, snapshot: &Snapshot, options: &Options) {
+        let changes = Changes::between(&self.snapshot, snapshot);
+        self.snapshot = snapshot.clone();
+        if changes.findings {
+            let [_, from_source, ..] = &mut self.general;
+            self.findings.replace(from_source, snapshot.findings.to_vec());
+        }
+        let all_routes = self.follow_config_map(options);
+        self.follow_ingresses(&changes, all_routes, options);
+        self.follow_services(changes.services, options);
+        self.follow_secrets(&changes.secrets, options);
+        self.make_hosts(options);
+    }
+
+    /// What the latest snapshot compiles to.
+    pub(super) fn compiled(&self) -> Compiled {
+        Compiled {
+            table: self.table.build(),
+            diagnostics: self.findings.all().clone(),
+            ingresses: self.roster.names().clone(),
+            references: References {
+                secrets: self.secrets.members().clone(),
+                config_maps: self.config_maps.members().clone(),
+            },
+            process: ProcessSettings::clone(&self.globals.process),
+        }
+    }
+
+    /// Returns whether the defaults of routes are different now.
+    fn follow_config_map(&mut self, options: &Options) -> bool {
+        let config_map = options.config_map.as_ref().and_then(|name| self.snapshot.config_maps.get(name));
+        if self.config_map.as_ref() == config_map {
+            return false;
+        }
+        self.config_map = config_map.cloned();
+        let mut found = Vec::new();
+        let globals = config_map::read(&self.snapshot, options, &mut found);
+        let [about_config_map, ..] = &mut self.general;
+        self.findings.replace(about_config_map, found);
+        if globals == self.globals {
+            return false;
+        }
+        self.table.set_settings(globals.settings.clone());
+        self.globals = globals;
+        true
+    }
+
+    fn follow_ingresses(&mut self, changes: &Changes, all_routes: bool, options: &Options) {
+        let snapshot = self.snapshot.clone();
+        let classes = Classes::new(&snapshot, options);
+        if all_routes {
+            self.hosts.mark_all(Work::ROUTES);
+        }
+        let mut names: BTreeSet<ObjectName> = changes.ingresses.iter().cloned().collect();
+        if all_routes || changes.classes {
+            names.extend(snapshot.ingresses.keys().cloned());
+        }
+        for name in names {
+            self.follow_ingress(&name, snapshot.ingresses.get(&name), classes, all_routes, options);
+        }
+    }
+
+    fn follow_ingress(
+        &mut self,
+        name: &ObjectName,
+        ingress: Option<&Arc<Ingress>>,
+        classes: Classes<'_>,
+        all_routes: bool,
+        options: &Options,
+    ) {
+        let (ours, refused) = match ingress.map(|ingress| (ingress, classes.select(ingress))) {
+            Some((ingress, Selection::Ours)) => (Some(ingress), None),
+            Some((_, Selection::Refused(why))) => (None, Some(why)),
+            Some((_, Selection::Foreign)) | None => (None, None),
+        };
+        self.refuse(name, refused);
+        let known = self.roster.find(name);
+        if let (Some(id), Some(ingress)) = (known, ours) {
+            let translated = self.roster.get_mut(id);
+            if !all_routes && translated.ingress.declares_same(ingress) {
+                // Only its status or its bookkeeping changed. The old object can go.
+                translated.ingress = ingress.clone();
+                return;
+            }
+        }
+        if let Some(id) = known {
+            self.hosts.withdraw(id, &self.roster);
+            let old = self.roster.remove(id);
+            self.findings.retract(old.findings);
+            for secret in old.ingress.tls_secrets() {
+                self.secrets.remove(&secret);
+            }
+        }
+        if let Some(ingress) = ours {
+            let (mut translated, found) = ingress::translate(ingress, &self.globals, options);
+            self.findings.replace(&mut translated.findings, found);
+            for secret in ingress.tls_secrets() {
+                self.secrets.add(secret);
+            }
+            let id = self.roster.add(translated);
+            self.hosts.claim(id, &self.roster);
+        }
+    }
+
+    fn refuse(&mut self, name: &ObjectName, why: Option<Diagnostic>) {
+        match why {
+            Some(why) => {
+                let owned = self.refused.entry(name.clone()).or_default();
+                self.findings.replace(owned, vec![why]);
+            }
+            None => {
+                if let Some(owned) = self.refused.remove(name) {
+                    self.findings.retract(owned);
+                }
+            }
+        }
+    }
+
+    fn follow_services(&mut self, mut changed: Vec<ObjectName>, options: &Options) {
+        changed.sort_unstable();
+        changed.dedup();
+        for service in &changed {
+            for host in self.backends.refresh(service, &self.snapshot, options, &mut self.table) {
+                self.hosts.mark(host, Work::COMPLAINTS);
+            }
+        }
+        let Some(name) = options.default_backend_service.as_ref().filter(|name| changed.contains(name)) else { return };
+        if let Target::Backend { backend, .. } = self.default_backend.target {
+            let default_backend = DefaultBackend::of(name, backend, &self.snapshot);
+            if default_backend != self.default_backend {
+                self.default_backend = default_backend;
+                self.hosts.mark_all(Work::ROUTES);
+            }
+        }
+        self.complain_about_default_backend();
+    }
+
+    fn complain_about_default_backend(&mut self) {
+        let found = match self.default_backend.target {
+            Target::Backend { backend, .. } => self.backends.complaint(backend),
+            Target::Status(_) => None,
+        };
+        let found = found.map(|complaint| complaint.about_flag("default-backend-service"));
+        let [.., about_default_backend] = &mut self.general;
+        self.findings.replace(about_default_backend, found.into_iter().collect());
+    }
+
+    fn follow_secrets(&mut self, changed: &[ObjectName], options: &Options) {
+        for name in changed {
+            for host in self.certificates.users(name) {
+                self.hosts.mark(*host, Work::CERTIFICATE);
+            }
+        }
+        if options.default_ssl_certificate.as_ref().is_some_and(|name| changed.contains(name)) {
+            self.follow_default_certificate(options);
+        }
+    }
+
+    fn follow_default_certificate(&mut self, options: &Options) {
+        let mut found = Vec::new();
+        let certificate = tls::default_certificate(options, &mut self.certificates, &self.snapshot, &mut found);
+        let [.., about_certificate, _] = &mut self.general;
+        self.findings.replace(about_certificate, found);
+        self.table.set_default_certificate(certificate);
+    }
+
+    fn make_hosts(&mut self, options: &Options) {
+        let inputs = Inputs {
+            snapshot: &self.snapshot,
+            options,
+            globals: &self.globals,
+            default_backend: &self.default_backend,
+            roster: &self.roster,
+        };
+        let mut outputs = Outputs {
+            backends: &mut self.backends,
+            certificates: &mut self.certificates,
+            findings: &mut self.findings,
+            table: &mut self.table,
+        };
+        self.hosts.make(inputs, &mut outputs);
+    }
+}
