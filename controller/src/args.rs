@@ -28,6 +28,8 @@ pub enum Invocation {
     Serve(Box<Serve>),
     /// `rust-nginx demo`
     Demo(Box<Demo>),
+    /// `rust-nginx crds`
+    Crds,
 }
 
 /// All that is wrong with the arguments.
@@ -72,6 +74,7 @@ pub fn parse(
     let invocation = match command {
         Command::Serve => Invocation::Serve(Box::new(Serve::from_values(&mut line.values, environment))),
         Command::Demo => Invocation::Demo(Box::new(Demo::from_values(&mut line.values))),
+        Command::Crds => Invocation::Crds,
     };
     let messages = line.values.into_errors();
     if messages.is_empty() { Ok(invocation) } else { Err(Mistakes { messages, command: Some(command) }) }

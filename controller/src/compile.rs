@@ -19,6 +19,7 @@ pub mod annotation;
 mod backend;
 mod change;
 mod class;
+mod class_config;
 pub mod config_map;
 mod conflict;
 mod counted;

@@ -44,6 +44,8 @@ pub enum ObjectKind {
     Ingress,
     /// networking.k8s.io/v1
     IngressClass,
+    /// rust-nginx.io/v1alpha1
+    IngressClassConfig,
     /// core v1
     Service,
     /// discovery.k8s.io/v1

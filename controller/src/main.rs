@@ -20,9 +20,8 @@ fn main() -> ExitCode {
         .install_default()
         .expect("nothing else has installed a provider before main");
     let result = match args::parse(std::env::args_os().skip(1), &ProcessEnvironment) {
-        Ok(Invocation::Print(text)) => {
-            io::stdout().write_all(text.as_bytes()).map(|()| ExitCode::SUCCESS).map_err(Into::into)
-        }
+        Ok(Invocation::Print(text)) => print(&text),
+        Ok(Invocation::Crds) => print(&cli::crds::render()),
         Ok(Invocation::Serve(config)) => telemetry::init(config.log).and_then(|()| cli::serve::run(&config)),
         Ok(Invocation::Demo(config)) => telemetry::init(config.log).and_then(|()| cli::demo::run(&config)),
         Err(mistakes) => {
@@ -34,4 +33,8 @@ fn main() -> ExitCode {
         eprintln!("rust-nginx: {error:#}");
         ExitCode::FAILURE
     })
+}
+
+fn print(text: &str) -> anyhow::Result<ExitCode> {
+    io::stdout().write_all(text.as_bytes()).map(|()| ExitCode::SUCCESS).map_err(Into::into)
 }

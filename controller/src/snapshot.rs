@@ -10,9 +10,9 @@ mod model;
 pub use self::{
     convert::Unconvertible,
     model::{
-        Backend, ConfigMap, EndpointPort, EndpointSlice, Ingress, IngressClass, IngressPath, IngressRule, IngressTls,
-        LoadBalancerAddress, ObjectName, PathType, Secret, Service, ServiceBackend, ServicePort, ServicePortRef,
-        ServiceType, SliceEndpoint,
+        Backend, ClassConfig, ConfigMap, EndpointPort, EndpointSlice, Ingress, IngressClass, IngressPath, IngressRule,
+        IngressTls, LoadBalancerAddress, ObjectName, PathType, Secret, Service, ServiceBackend, ServicePort,
+        ServicePortRef, ServiceType, SliceEndpoint,
     },
 };
 use crate::diagnostic::Diagnostic;
@@ -26,6 +26,8 @@ pub struct Snapshot {
     pub ingresses: OrdMap<ObjectName, Arc<Ingress>>,
     /// Every IngressClass, by name.
     pub ingress_classes: OrdMap<Arc<str>, Arc<IngressClass>>,
+    /// Every IngressClassConfig, by name.
+    pub class_configs: OrdMap<Arc<str>, Arc<ClassConfig>>,
     /// Every Service in scope.
     pub services: OrdMap<ObjectName, Arc<Service>>,
     /// EndpointSlices by Service, then by their own name. A Service without slices has no entry.

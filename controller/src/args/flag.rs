@@ -46,6 +46,8 @@ pub(crate) enum Command {
     Serve,
     /// `rust-nginx demo`
     Demo,
+    /// `rust-nginx crds`
+    Crds,
 }
 
 // === impl Flag ===
@@ -61,13 +63,14 @@ impl Flag {
 
 impl Command {
     /// In the order of `--help`.
-    pub(crate) const ALL: [Self; 2] = [Self::Demo, Self::Serve];
+    pub(crate) const ALL: [Self; 3] = [Self::Demo, Self::Serve, Self::Crds];
 
     /// As typed.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Serve => "serve",
             Self::Demo => "demo",
+            Self::Crds => "crds",
         }
     }
 
@@ -76,6 +79,7 @@ impl Command {
         match self {
             Self::Serve => "Serve the Ingresses of a cluster, or of a directory of manifests",
             Self::Demo => "Run everything on this machine without a cluster: sample pods, Ingresses, TLS",
+            Self::Crds => "Print the definitions of our own kinds, for `kubectl apply --server-side -f -`",
         }
     }
 }

@@ -11,8 +11,13 @@ pub(crate) fn render(command: Option<Command>) -> String {
     let mut text = String::new();
     match command {
         Some(command) => {
+            let flags = || FLAGS.iter().filter(|flag| flag.effect == Effect::Used && flag.commands.contains(&command));
+            if flags().next().is_none() {
+                let _ = writeln!(text, "{}\n\nUsage: rust-nginx {}", command.help(), command.name());
+                return text;
+            }
             let _ = writeln!(text, "{}\n\nUsage: rust-nginx {} [flags]\n\nFlags:", command.help(), command.name());
-            for flag in FLAGS.iter().filter(|flag| flag.effect == Effect::Used && flag.commands.contains(&command)) {
+            for flag in flags() {
                 render_flag(&mut text, flag);
             }
             if command == Command::Serve {
@@ -45,9 +50,10 @@ fn render_flag(text: &mut String, flag: &Flag) {
     let _ = writeln!(text, "  {dashes}{}{value}\n        {}{default}", flag.name, flag.help);
 }
 
-/// "demo or serve"
+/// "demo, serve or crds"
 pub(crate) fn command_names() -> String {
-    Command::ALL.map(Command::name).join(" or ")
+    let [first @ .., last] = Command::ALL.map(Command::name);
+    format!("{} or {last}", first.join(", "))
 }
 
 /// The candidate that a mistyped word probably meant.

@@ -125,12 +125,12 @@ fn every_mistake_is_reported() {
 
 #[test]
 fn commands_are_checked() {
-    assert_eq!(mistakes(""), ["no command: expected demo or serve"]);
+    assert_eq!(mistakes(""), ["no command: expected demo, serve or crds"]);
     assert_eq!(
         mistakes("--configmap=a/b"),
-        ["no command: expected demo or serve; to serve a cluster, `rust-nginx serve …`"]
+        ["no command: expected demo, serve or crds; to serve a cluster, `rust-nginx serve …`"]
     );
-    assert_eq!(mistakes("serv"), ["unknown command \"serv\": expected demo or serve; did you mean serve?"]);
+    assert_eq!(mistakes("serv"), ["unknown command \"serv\": expected demo, serve or crds; did you mean serve?"]);
     assert_eq!(mistakes("serve demo --manifests=d"), ["unexpected argument \"demo\""]);
     assert_eq!(mistakes("demo --kubeconfig=x"), ["--kubeconfig: the command demo has no such flag; serve has"]);
     assert_eq!(mistakes("serve --manifests=d --wat x"), ["unknown flag --wat"]);

@@ -180,7 +180,9 @@ impl CommandLine {
     fn parse(&self) -> anyhow::Result<Serve> {
         match args::parse(self.arguments().into_iter().map(Into::into), &NoEnvironment)? {
             Invocation::Serve(serve) => Ok(*serve),
-            Invocation::Demo(_) | Invocation::Print(_) => bail!("the arguments of the demo are not those of `serve`"),
+            Invocation::Demo(_) | Invocation::Crds | Invocation::Print(_) => {
+                bail!("the arguments of the demo are not those of `serve`")
+            }
         }
     }
 

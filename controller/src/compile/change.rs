@@ -12,7 +12,7 @@ pub(super) struct Changes {
     /// Services that changed themselves or in their slices; a name may come twice.
     pub(super) services: Vec<ObjectName>,
     pub(super) secrets: Vec<ObjectName>,
-    /// Any IngressClass, or whether they can be read.
+    /// Any IngressClass or IngressClassConfig, or whether they can be read.
     pub(super) classes: bool,
     /// What the source itself found.
     pub(super) findings: bool,
@@ -22,7 +22,16 @@ pub(super) struct Changes {
 
 impl Changes {
     pub(super) fn between(old: &Snapshot, new: &Snapshot) -> Self {
-        let Snapshot { ingresses, ingress_classes, services, endpoint_slices, secrets, config_maps: _, findings } = new;
+        let Snapshot {
+            ingresses,
+            ingress_classes,
+            class_configs,
+            services,
+            endpoint_slices,
+            secrets,
+            config_maps: _,
+            findings,
+        } = new;
         let same_findings = std::sync::Arc::ptr_eq(&old.findings, findings) || old.findings == *findings;
         Self {
             ingresses: different(&old.ingresses, ingresses).collect(),
@@ -30,7 +39,7 @@ impl Changes {
                 .chain(different(&old.endpoint_slices, endpoint_slices))
                 .collect(),
             secrets: different(&old.secrets, secrets).collect(),
-            classes: !same_findings || old.ingress_classes != *ingress_classes,
+            classes: !same_findings || old.ingress_classes != *ingress_classes || old.class_configs != *class_configs,
             findings: !same_findings,
         }
     }

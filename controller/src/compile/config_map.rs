@@ -17,8 +17,9 @@ use super::{
 };
 use crate::{
     diagnostic::{Diagnostic, ObjectKind, ObjectRef, Reason},
-    snapshot::Snapshot,
+    snapshot::{ClassConfig, Snapshot},
 };
+use http::StatusCode;
 use rust_nginx_proxy::table::{Hsts, Policy, Settings};
 use std::{borrow::Cow, collections::HashMap, sync::Arc, sync::LazyLock};
 
@@ -103,8 +104,53 @@ pub fn registry() -> impl Iterator<Item = &'static Key> {
 
 /// Reads the ConfigMap of `--configmap`; without it, and while it does not exist, defaults.
 pub(super) fn read(snapshot: &Snapshot, options: &Options, findings: &mut Vec<Diagnostic>) -> Globals {
-    let mut draft = Draft::new();
-    if let Some(name) = &options.config_map {
+    Draft::read(snapshot, options, findings).finish()
+}
+
+/// The same for one class: its IngressClassConfig over the ConfigMap.
+pub(super) fn read_for_class(
+    config: &ClassConfig,
+    snapshot: &Snapshot,
+    options: &Options,
+    findings: &mut Vec<Diagnostic>,
+) -> Globals {
+    // What is wrong with the ConfigMap has been said.
+    let mut draft = Draft::read(snapshot, options, &mut Vec::new());
+    let object = ObjectRef::named(ObjectKind::IngressClassConfig, config.name.clone());
+    for (key, text) in &config.data {
+        draft.apply(key, text, &object, findings);
+    }
+    draft.finish()
+}
+
+// === impl Globals ===
+
+impl Globals {
+    /// For Ingresses whose own defaults are not known: none of their paths is served.
+    pub(super) fn closed(&self) -> Self {
+        let mut routes = self.routes.clone();
+        routes.refuse = Some(StatusCode::SERVICE_UNAVAILABLE);
+        let mut finished = routes.clone();
+        finished.finish();
+        Self {
+            settings: self.settings.clone(),
+            process: self.process.clone(),
+            policy: self.policy.clone(),
+            finished_routes: Arc::new(finished),
+            routes,
+            max_risk: self.max_risk,
+            blocked_words: self.blocked_words.clone(),
+            closed: self.closed,
+        }
+    }
+}
+
+// === impl Draft ===
+
+impl Draft {
+    fn read(snapshot: &Snapshot, options: &Options, findings: &mut Vec<Diagnostic>) -> Self {
+        let mut draft = Self::new();
+        let Some(name) = &options.config_map else { return draft };
         if let Some(config_map) = snapshot.config_maps.get(name) {
             let object = ObjectRef::namespaced(ObjectKind::ConfigMap, name);
             for (key, text) in &config_map.data {
@@ -115,13 +161,9 @@ pub(super) fn read(snapshot: &Snapshot, options: &Options, findings: &mut Vec<Di
             let message = format!("ConfigMap {name} does not exist; the defaults hold");
             findings.push(Diagnostic::info(flag, Reason::RefNotFound, "", message));
         }
+        draft
     }
-    draft.finish()
-}
 
-// === impl Draft ===
-
-impl Draft {
     fn new() -> Self {
         Self {
             settings: Settings::default(),
@@ -135,7 +177,10 @@ impl Draft {
     }
 
     fn apply(&mut self, name: &str, text: &str, object: &ObjectRef, findings: &mut Vec<Diagnostic>) {
-        let field = format!("data[{name}]");
+        let field = match object.kind {
+            ObjectKind::IngressClassConfig => format!("spec.{}", camel_case(name)),
+            _ => format!("data[{name}]"),
+        };
         let mut warn = |reason, message: String| {
             findings.push(Diagnostic::warning(object.clone(), reason, field.clone(), message));
         };
@@ -193,6 +238,17 @@ impl Draft {
             closed: self.closed,
         }
     }
+}
+
+/// `proxy-body-size` → `proxyBodySize`.
+fn camel_case(key: &str) -> String {
+    let mut words = key.split('-');
+    let first = words.next().unwrap_or_default().to_owned();
+    words.fold(first, |text, word| {
+        let mut characters = word.chars();
+        text + &characters.next().map(|first| first.to_ascii_uppercase().to_string()).unwrap_or_default()
+            + characters.as_str()
+    })
 }
 
 /// What the ConfigMap reads more liberally than annotations do: an empty boolean is false, and numbers may be written in

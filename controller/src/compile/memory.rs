@@ -11,6 +11,7 @@ use super::{
     backend::{Backends, DefaultBackend, Reference},
     change::Changes,
     class::{Classes, Selection},
+    class_config::{self, ByClass},
     config_map::{self, Globals},
     counted::Counted,
     findings::{Findings, Owned},
@@ -36,6 +37,8 @@ pub(super) struct Memory {
     /// The ConfigMap that `globals` was read from.
     config_map: Option<Arc<ConfigMap>>,
     globals: Globals,
+    /// For the Ingresses of classes that have their own.
+    by_class: ByClass,
     default_backend: DefaultBackend,
     roster: Roster,
     /// Ingresses of our class that are not served.
@@ -44,8 +47,8 @@ pub(super) struct Memory {
     backends: Backends,
     certificates: Certificates,
     findings: Findings,
-    /// About the ConfigMap, from the source, about the default certificate and the default backend.
-    general: [Owned; 4],
+    /// About the ConfigMap, from the source, about classes, the default certificate and the default backend.
+    general: [Owned; 5],
     secrets: Counted<ObjectName>,
     config_maps: Counted<ObjectName>,
     table: TableBuilder,
@@ -57,7 +60,7 @@ impl Memory {
     /// As after compiling an empty snapshot, but with everything still to be looked at.
     pub(super) fn new(options: &Options) -> Self {
         let snapshot = Snapshot::default();
-        let (mut findings, mut general) = (Findings::default(), <[Owned; 4]>::default());
+        let (mut findings, mut general) = (Findings::default(), <[Owned; 5]>::default());
         let mut found = Vec::new();
         let globals = config_map::read(&snapshot, options, &mut found);
         let [about_config_map, ..] = &mut general;
@@ -78,6 +81,7 @@ impl Memory {
             snapshot,
             config_map: None,
             globals,
+            by_class: ByClass::new(),
             default_backend,
             roster: Roster::default(),
             refused: HashMap::new(),
@@ -104,7 +108,8 @@ impl Memory {
             self.findings.replace(from_source, snapshot.findings.to_vec());
         }
         let all_routes = self.follow_config_map(options);
-        self.follow_ingresses(&changes, all_routes, options);
+        let classes = if all_routes || changes.classes { self.follow_class_configs(options) } else { BTreeSet::new() };
+        self.follow_ingresses(&changes, all_routes, &classes, options);
         self.follow_services(changes.services, options);
         self.follow_secrets(&changes.secrets, options);
         self.make_hosts(options);
@@ -143,7 +148,24 @@ impl Memory {
         true
     }
 
-    fn follow_ingresses(&mut self, changes: &Changes, all_routes: bool, options: &Options) {
+    /// Returns the classes with other defaults than before.
+    fn follow_class_configs(&mut self, options: &Options) -> BTreeSet<Arc<str>> {
+        let mut found = Vec::new();
+        let by_class = class_config::read(&self.snapshot, options, &self.globals, &mut found);
+        let [_, _, about_classes, ..] = &mut self.general;
+        self.findings.replace(about_classes, found);
+        let before = std::mem::replace(&mut self.by_class, by_class);
+        let names: BTreeSet<_> = before.keys().chain(self.by_class.keys()).cloned().collect();
+        names.into_iter().filter(|name| before.get(name) != self.by_class.get(name)).collect()
+    }
+
+    fn follow_ingresses(
+        &mut self,
+        changes: &Changes,
+        all_routes: bool,
+        reconfigured: &BTreeSet<Arc<str>>,
+        options: &Options,
+    ) {
         let snapshot = self.snapshot.clone();
         let classes = Classes::new(&snapshot, options);
         if all_routes {
@@ -154,7 +176,10 @@ impl Memory {
             names.extend(snapshot.ingresses.keys().cloned());
         }
         for name in names {
-            self.follow_ingress(&name, snapshot.ingresses.get(&name), classes, all_routes, options);
+            let ingress = snapshot.ingresses.get(&name);
+            let class = ingress.and_then(|ingress| ingress.class_name.as_ref());
+            let other_defaults = all_routes || class.is_some_and(|class| reconfigured.contains(class));
+            self.follow_ingress(&name, ingress, classes, other_defaults, options);
         }
     }
 
@@ -163,7 +188,7 @@ impl Memory {
         name: &ObjectName,
         ingress: Option<&Arc<Ingress>>,
         classes: Classes<'_>,
-        all_routes: bool,
+        other_defaults: bool,
         options: &Options,
     ) {
         let (ours, refused) = match ingress.map(|ingress| (ingress, classes.select(ingress))) {
@@ -175,7 +200,7 @@ impl Memory {
         let known = self.roster.find(name);
         if let (Some(id), Some(ingress)) = (known, ours) {
             let translated = self.roster.get_mut(id);
-            if !all_routes && translated.ingress.declares_same(ingress) {
+            if !other_defaults && translated.ingress.declares_same(ingress) {
                 // Only its status or its bookkeeping changed. The old object can go.
                 translated.ingress = ingress.clone();
                 return;
@@ -190,7 +215,8 @@ impl Memory {
             }
         }
         if let Some(ingress) = ours {
-            let (mut translated, found) = ingress::translate(ingress, &self.globals, options);
+            let own = ingress.class_name.as_ref().and_then(|class| self.by_class.get(class));
+            let (mut translated, found) = ingress::translate(ingress, own.unwrap_or(&self.globals), options);
             self.findings.replace(&mut translated.findings, found);
             for secret in ingress.tls_secrets() {
                 self.secrets.add(secret);

@@ -127,6 +127,15 @@ pub struct IngressClass {
     pub parameters: Option<(String, String, String)>,
 }
 
+/// rust-nginx.io/v1alpha1 IngressClassConfig, as the keys of the ConfigMap that it stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClassConfig {
+    /// Name.
+    pub name: Arc<str>,
+    /// Key and value of the ConfigMap, for each field that is set.
+    pub data: BTreeMap<&'static str, String>,
+}
+
 /// core/v1 Service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Service {

@@ -176,6 +176,7 @@ impl Collected {
         match object {
             Object::Ingress(object) => _ = snapshot.ingresses.insert(object.name.clone(), object.clone()),
             Object::IngressClass(object) => _ = snapshot.ingress_classes.insert(object.name.clone(), object.clone()),
+            Object::ClassConfig(object) => _ = snapshot.class_configs.insert(object.name.clone(), object.clone()),
             Object::Service(object) => _ = snapshot.services.insert(object.name.clone(), object.clone()),
             Object::Secret(object) => _ = snapshot.secrets.insert(object.name.clone(), object.clone()),
             Object::ConfigMap(object) => _ = snapshot.config_maps.insert(object.name.clone(), object.clone()),
@@ -193,11 +194,20 @@ impl Collected {
         self.fill_in_default_class();
         self.findings.sort_unstable();
         self.findings.dedup();
-        let Snapshot { ingresses, ingress_classes, services, endpoint_slices, secrets, config_maps, findings: _ } =
-            self.snapshot;
+        let Snapshot {
+            ingresses,
+            ingress_classes,
+            class_configs,
+            services,
+            endpoint_slices,
+            secrets,
+            config_maps,
+            findings: _,
+        } = self.snapshot;
         Snapshot {
             ingresses: share(ingresses, &previous.ingresses),
             ingress_classes: share(ingress_classes, &previous.ingress_classes),
+            class_configs: share(class_configs, &previous.class_configs),
             services: share(services, &previous.services),
             endpoint_slices: share_slices(endpoint_slices, &previous.endpoint_slices),
             secrets: share(secrets, &previous.secrets),

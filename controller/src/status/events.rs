@@ -23,6 +23,7 @@ use kube::{
     Api, Client, Resource,
     api::{ListParams, Patch, PatchParams, PostParams},
 };
+use rust_nginx_crds::IngressClassConfig;
 use serde_json::json;
 use std::{fmt::Debug, sync::Arc, time::Duration};
 use tokio::{
@@ -189,6 +190,7 @@ async fn find_uid(client: &Client, target: &Target) -> Option<String> {
     let namespace = &*target.namespace;
     match target.kind {
         ObjectKind::IngressClass => uid(Api::<IngressClass>::all(client), target).await,
+        ObjectKind::IngressClassConfig => uid(Api::<IngressClassConfig>::all(client), target).await,
         ObjectKind::Ingress => uid(Api::<Ingress>::namespaced(client, namespace), target).await,
         ObjectKind::Service => uid(Api::<Service>::namespaced(client, namespace), target).await,
         ObjectKind::EndpointSlice => uid(Api::<EndpointSlice>::namespaced(client, namespace), target).await,
@@ -253,6 +255,7 @@ fn kind_of(kind: ObjectKind) -> (&'static str, &'static str) {
     match kind {
         ObjectKind::Ingress => ("networking.k8s.io/v1", "Ingress"),
         ObjectKind::IngressClass => ("networking.k8s.io/v1", "IngressClass"),
+        ObjectKind::IngressClassConfig => ("rust-nginx.io/v1alpha1", "IngressClassConfig"),
         ObjectKind::EndpointSlice => ("discovery.k8s.io/v1", "EndpointSlice"),
         ObjectKind::Service => ("v1", "Service"),
         ObjectKind::Secret => ("v1", "Secret"),

@@ -3,8 +3,8 @@
 
 use super::*;
 use crate::snapshot::{
-    Backend, ConfigMap, EndpointPort, EndpointSlice, Ingress, IngressClass, IngressPath, IngressRule, IngressTls,
-    PathType, Secret, Service, ServiceBackend, ServicePort, ServicePortRef, ServiceType, SliceEndpoint,
+    Backend, ClassConfig, ConfigMap, EndpointPort, EndpointSlice, Ingress, IngressClass, IngressPath, IngressRule,
+    IngressTls, PathType, Secret, Service, ServiceBackend, ServicePort, ServicePortRef, ServiceType, SliceEndpoint,
 };
 use proptest::{collection::vec, option, prelude::*, sample::select};
 use std::{collections::BTreeMap, sync::LazyLock};
@@ -17,7 +17,8 @@ enum Change {
     Service(ObjectName, Option<Service>),
     Slice(ObjectName, &'static str, Option<EndpointSlice>),
     Secret(ObjectName, Option<&'static str>),
-    Class(&'static str, Option<&'static str>),
+    Class(&'static str, Option<&'static str>, Option<&'static str>),
+    ClassConfig(&'static str, Option<&'static str>),
     ConfigMap(Option<BTreeMap<String, String>>),
     Findings(bool),
 }
@@ -136,8 +137,11 @@ fn change() -> impl Strategy<Value = Change> {
     let secret =
         (name(&["site", "other", "default"]), select(vec![None, Some("site"), Some("legacy"), Some("fallback")]))
             .prop_map(|(name, content)| Change::Secret(name, content));
-    let class = (select(vec!["rust-nginx", "theirs"]), select(vec![None, Some(OURS), Some("else.io/c")]))
-        .prop_map(|(name, controller)| Change::Class(name, controller));
+    let controllers = vec![None, Some(OURS), Some(OURS), Some("else.io/c")];
+    let class = (select(vec!["rust-nginx", "theirs"]), select(controllers), select(vec![None, Some("x"), Some("y")]))
+        .prop_map(|(name, controller, config)| Change::Class(name, controller, config));
+    let class_config = (select(vec!["x", "y"]), select(vec![None, Some("true"), Some("false"), Some("bad")]))
+        .prop_map(|(name, redirect)| Change::ClassConfig(name, redirect));
     let pairs = vec![
         ("ssl-redirect", "false"),
         ("hsts", "false"),
@@ -154,7 +158,8 @@ fn change() -> impl Strategy<Value = Change> {
         4 => service,
         4 => slice,
         3 => secret,
-        1 => class,
+        2 => class,
+        1 => class_config,
         1 => config_map,
         1 => any::<bool>().prop_map(Change::Findings),
     ]
@@ -187,14 +192,22 @@ impl Change {
                 let secret = content.map(|content| Arc::new(secret_of(&name, content)));
                 set(&mut snapshot.secrets, name, secret);
             }
-            Self::Class(name, controller) => {
+            Self::Class(name, controller, config) => {
                 let class = controller.map(|controller| IngressClass {
                     name: name.into(),
                     controller: controller.to_owned(),
                     is_default: false,
-                    parameters: None,
+                    parameters: config
+                        .map(|config| ("rust-nginx.io".into(), "IngressClassConfig".into(), config.into())),
                 });
                 set(&mut snapshot.ingress_classes, name.into(), class.map(Arc::new));
+            }
+            Self::ClassConfig(name, redirect) => {
+                let config = redirect.map(|redirect| ClassConfig {
+                    name: name.into(),
+                    data: BTreeMap::from([("force-ssl-redirect", redirect.to_owned())]),
+                });
+                set(&mut snapshot.class_configs, name.into(), config.map(Arc::new));
             }
             Self::ConfigMap(data) => {
                 let name = ObjectName::new("a", "settings");
@@ -234,7 +247,7 @@ proptest! {
         let options = &OPTIONS[usize::from(strict)];
         let mut compiler = Compiler::new(options.clone());
         let mut snapshot = Snapshot::default();
-        Change::Class("rust-nginx", Some(OURS)).apply(&mut snapshot);
+        Change::Class("rust-nginx", Some(OURS), None).apply(&mut snapshot);
         let mut before = compiler.compile(&snapshot);
         for changes in passes {
             for change in changes.clone() {

@@ -8,6 +8,7 @@ use std::{fmt, sync::Arc};
 pub(super) enum WatchId {
     Ingresses,
     IngressClasses,
+    ClassConfigs,
     Services,
     EndpointSlices,
     TlsSecrets,
@@ -35,6 +36,7 @@ impl WatchId {
         match self {
             Self::Ingresses => "ingresses",
             Self::IngressClasses => "ingressclasses",
+            Self::ClassConfigs => "ingressclassconfigs",
             Self::Services | Self::Service(_) => "services",
             Self::EndpointSlices | Self::SlicesOf(_) => "endpointslices",
             Self::TlsSecrets | Self::OtherSecrets | Self::Secret(_) => "secrets",
@@ -49,6 +51,7 @@ impl WatchId {
             Self::Service(name) | Self::SlicesOf(name) | Self::Secret(name) | Self::ConfigMap(name) => Some(name),
             Self::Ingresses
             | Self::IngressClasses
+            | Self::ClassConfigs
             | Self::Services
             | Self::EndpointSlices
             | Self::TlsSecrets

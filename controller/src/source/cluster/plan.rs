@@ -12,6 +12,7 @@ pub(super) fn plan(scope: &Scope, wanted: &Wanted, state: &State) -> BTreeSet<Wa
     let mut watches = BTreeSet::from([
         WatchId::Ingresses,
         WatchId::IngressClasses,
+        WatchId::ClassConfigs,
         WatchId::Services,
         WatchId::EndpointSlices,
         WatchId::TlsSecrets,

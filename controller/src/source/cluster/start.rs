@@ -22,6 +22,7 @@ use k8s_openapi::{
     serde::de::DeserializeOwned,
 };
 use kube::{Api, Resource, runtime::watcher};
+use rust_nginx_crds::IngressClassConfig;
 use std::fmt::Debug;
 
 /// Names the Service that a slice belongs to.
@@ -42,6 +43,12 @@ impl Source {
                 let api = Api::<IngressClass>::all(self.cluster.client.clone());
                 self.spawn(id.clone(), api, config, ObjectKind::IngressClass, |object| {
                     object.try_into().map(Compact::into_shared).map(Object::IngressClass)
+                });
+            }
+            WatchId::ClassConfigs => {
+                let api = Api::<IngressClassConfig>::all(self.cluster.client.clone());
+                self.spawn(id.clone(), api, config, ObjectKind::IngressClassConfig, |object| {
+                    object.try_into().map(Compact::into_shared).map(Object::ClassConfig)
                 });
             }
             WatchId::Namespaces => {

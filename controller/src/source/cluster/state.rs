@@ -220,6 +220,10 @@ impl State {
                 let class = new.and_then(Object::ingress_class);
                 self.dirty |= set(&mut self.snapshot.ingress_classes, &name.name, class);
             }
+            WatchId::ClassConfigs => {
+                let config = new.and_then(Object::class_config);
+                self.dirty |= set(&mut self.snapshot.class_configs, &name.name, config);
+            }
             WatchId::Services | WatchId::Service(_) => {
                 self.dirty |= set(&mut self.snapshot.services, &name, new.and_then(Object::service));
             }

@@ -1,6 +1,6 @@
 //! What one watch has seen, with the semantics of a relist: until it is complete, the old objects stay.
 
-use crate::snapshot::{ConfigMap, EndpointSlice, Ingress, IngressClass, ObjectName, Secret, Service};
+use crate::snapshot::{ClassConfig, ConfigMap, EndpointSlice, Ingress, IngressClass, ObjectName, Secret, Service};
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
@@ -11,6 +11,7 @@ use std::{
 pub(super) enum Object {
     Ingress(Arc<Ingress>),
     IngressClass(Arc<IngressClass>),
+    ClassConfig(Arc<ClassConfig>),
     Service(Arc<Service>),
     EndpointSlice(Arc<EndpointSlice>),
     Secret(Arc<Secret>),
@@ -63,7 +64,7 @@ impl Object {
             Self::EndpointSlice(slice) => Some(&slice.name),
             Self::Secret(secret) => Some(&secret.name),
             Self::ConfigMap(config_map) => Some(&config_map.name),
-            Self::IngressClass(_) | Self::Namespace => None,
+            Self::IngressClass(_) | Self::ClassConfig(_) | Self::Namespace => None,
         }
     }
 
@@ -73,6 +74,10 @@ impl Object {
 
     pub(super) fn ingress_class(self) -> Option<Arc<IngressClass>> {
         if let Self::IngressClass(class) = self { Some(class) } else { None }
+    }
+
+    pub(super) fn class_config(self) -> Option<Arc<ClassConfig>> {
+        if let Self::ClassConfig(config) = self { Some(config) } else { None }
     }
 
     pub(super) fn service(self) -> Option<Arc<Service>> {

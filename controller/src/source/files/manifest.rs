@@ -3,12 +3,9 @@
 use super::document::{self, Document, Place, Unparsable};
 use crate::{
     diagnostic::{Diagnostic, ObjectKind, ObjectRef, Reason},
-    snapshot::{ConfigMap, EndpointSlice, Ingress, IngressClass, Secret, Service, Unconvertible},
+    snapshot::{ClassConfig, ConfigMap, EndpointSlice, Ingress, IngressClass, Secret, Service, Unconvertible},
 };
-use k8s_openapi::{
-    Resource,
-    api::{core::v1 as core, discovery::v1 as discovery, networking::v1 as networking},
-};
+use k8s_openapi::api::{core::v1 as core, discovery::v1 as discovery, networking::v1 as networking};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use std::sync::Arc;
@@ -27,6 +24,7 @@ pub(super) enum Entry {
 pub(super) enum Object {
     Ingress(Arc<Ingress>),
     IngressClass(Arc<IngressClass>),
+    ClassConfig(Arc<ClassConfig>),
     Service(Arc<Service>),
     EndpointSlice(Arc<EndpointSlice>),
     Secret(Arc<Secret>),
@@ -75,6 +73,9 @@ fn read(document: &Document<'_>, mut value: Value, at: &str, entries: &mut Vec<E
         ("networking.k8s.io/v1", "IngressClass") => {
             convert::<networking::IngressClass, _>(document, value, at, Object::IngressClass, entries);
         }
+        ("rust-nginx.io/v1alpha1", "IngressClassConfig") => {
+            convert::<rust_nginx_crds::IngressClassConfig, _>(document, value, at, Object::ClassConfig, entries);
+        }
         ("v1", "Service") => convert::<core::Service, _>(document, value, at, Object::Service, entries),
         ("v1", "Secret") => convert::<core::Secret, _>(document, value, at, Object::Secret, entries),
         ("v1", "ConfigMap") => convert::<core::ConfigMap, _>(document, value, at, Object::ConfigMap, entries),
@@ -93,8 +94,12 @@ fn read(document: &Document<'_>, mut value: Value, at: &str, entries: &mut Vec<E
                 read(document, item, &format!("{at}items[{index}]."), entries);
             }
         }
-        (_, "Ingress" | "IngressClass" | "EndpointSlice") => {
-            let wanted = if kind == "EndpointSlice" { "discovery.k8s.io/v1" } else { "networking.k8s.io/v1" };
+        (_, "Ingress" | "IngressClass" | "IngressClassConfig" | "EndpointSlice") => {
+            let wanted = match &*kind {
+                "EndpointSlice" => "discovery.k8s.io/v1",
+                "IngressClassConfig" => "rust-nginx.io/v1alpha1",
+                _ => "networking.k8s.io/v1",
+            };
             let message = format!("{at}apiVersion {api_version:?} of {kind} is not read, only {wanted:?} is");
             entries.push(Entry::Finding(Diagnostic::warning(
                 file(&document.place),
@@ -124,7 +129,7 @@ fn is_kubernetes(api_version: &str) -> bool {
 
 fn convert<A, M>(document: &Document<'_>, value: Value, at: &str, wrap: fn(Arc<M>) -> Object, entries: &mut Vec<Entry>)
 where
-    A: Resource + DeserializeOwned + Serialize,
+    A: DeserializeOwned + Serialize,
     M: TryFrom<A, Error = Unconvertible>,
 {
     let api: A = match serde_json::from_value(value.clone()) {
@@ -212,6 +217,7 @@ impl Object {
         match self {
             Self::Ingress(object) => ObjectRef::namespaced(ObjectKind::Ingress, &object.name),
             Self::IngressClass(object) => ObjectRef::named(ObjectKind::IngressClass, object.name.clone()),
+            Self::ClassConfig(object) => ObjectRef::named(ObjectKind::IngressClassConfig, object.name.clone()),
             Self::Service(object) => ObjectRef::namespaced(ObjectKind::Service, &object.name),
             Self::EndpointSlice(object) => ObjectRef::namespaced(ObjectKind::EndpointSlice, &object.name),
             Self::Secret(object) => ObjectRef::namespaced(ObjectKind::Secret, &object.name),
