@@ -74,6 +74,8 @@ pub struct Options {
     pub disable_svc_external_name: bool,
     /// `--strict-host-ownership`.
     pub strict_host_ownership: bool,
+    /// `--enable-topology-aware-routing`.
+    pub topology_aware: bool,
 }
 
 /// What a compile gives. All of it shares with the compile before what did not change.

@@ -36,6 +36,8 @@ pub struct Snapshot {
     pub secrets: OrdMap<ObjectName, Arc<Secret>>,
     /// ConfigMaps that flags or objects refer to.
     pub config_maps: OrdMap<ObjectName, Arc<ConfigMap>>,
+    /// The zone of the node that this process runs on, where it is known and asked for (`--enable-topology-aware-routing`).
+    pub zone: Option<Arc<str>>,
     /// What the source itself found: unparsable documents, resources that cannot be watched.
     pub findings: Arc<[Diagnostic]>,
 }

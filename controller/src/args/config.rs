@@ -146,6 +146,8 @@ pub struct CompileArguments {
     pub disable_svc_external_name: bool,
     /// `--strict-host-ownership`
     pub strict_host_ownership: bool,
+    /// `--enable-topology-aware-routing`
+    pub topology_aware: bool,
 }
 
 /// Leader election.
@@ -416,6 +418,7 @@ impl CompileArguments {
             disable_catch_all: values.switch("disable-catch-all"),
             disable_svc_external_name: values.switch("disable-svc-external-name"),
             strict_host_ownership: values.switch("strict-host-ownership"),
+            topology_aware: values.switch("enable-topology-aware-routing"),
         }
     }
 
@@ -437,6 +440,7 @@ impl CompileArguments {
             disable_catch_all: this.disable_catch_all,
             disable_svc_external_name: this.disable_svc_external_name,
             strict_host_ownership: this.strict_host_ownership,
+            topology_aware: this.topology_aware,
         }
     }
 }

@@ -30,13 +30,16 @@ impl Changes {
             endpoint_slices,
             secrets,
             config_maps: _,
+            zone,
             findings,
         } = new;
         let same_findings = std::sync::Arc::ptr_eq(&old.findings, findings) || old.findings == *findings;
+        let moved = if old.zone == *zone { None } else { Some(services.keys().cloned()) };
         Self {
             ingresses: different(&old.ingresses, ingresses).collect(),
             services: different(&old.services, services)
                 .chain(different(&old.endpoint_slices, endpoint_slices))
+                .chain(moved.into_iter().flatten())
                 .collect(),
             secrets: different(&old.secrets, secrets).collect(),
             classes: !same_findings || old.ingress_classes != *ingress_classes || old.class_configs != *class_configs,

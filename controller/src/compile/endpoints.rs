@@ -9,11 +9,20 @@ use std::{net::SocketAddr, sync::Arc};
 /// The slices of one Service.
 type Slices = OrdMap<Arc<str>, Arc<EndpointSlice>>;
 
+/// Annotations that ask for endpoints of the own zone, the current one first.
+const TOPOLOGY_MODE: [&str; 2] = ["service.kubernetes.io/topology-mode", "service.kubernetes.io/topology-aware-hints"];
+
 /// The addresses that serve the port: the ready ones; when nothing is ready, those that still serve while they
 /// terminate. Duplicates across slices are the caller's to remove.
-pub(super) fn of_port(service: &Service, port: &ServicePort, snapshot: &Snapshot, _: &Options) -> Vec<Endpoint> {
+pub(super) fn of_port(service: &Service, port: &ServicePort, snapshot: &Snapshot, options: &Options) -> Vec<Endpoint> {
     let Some(slices) = snapshot.endpoint_slices.get(&service.name) else { return Vec::new() };
     let ready = |endpoint: &SliceEndpoint| endpoint.ready || service.publish_not_ready;
+    if let Some(zone) = snapshot.zone.as_ref().filter(|_| options.topology_aware && wants_proximity(service)) {
+        let near = near(port, slices, zone, ready);
+        if !near.is_empty() {
+            return near;
+        }
+    }
     let found = collect(port, slices, ready);
     if !found.is_empty() {
         return found;
@@ -21,13 +30,34 @@ pub(super) fn of_port(service: &Service, port: &ServicePort, snapshot: &Snapshot
     collect(port, slices, |endpoint| endpoint.terminating && endpoint.serving)
 }
 
+/// `spec.trafficDistribution` (KEP-4444, KEP-3015) or the annotation before it (KEP-2433).
+fn wants_proximity(service: &Service) -> bool {
+    let distribution = service.traffic_distribution.as_deref();
+    let mode = TOPOLOGY_MODE.iter().find_map(|name| service.annotations.get(*name));
+    matches!(distribution, Some("PreferClose" | "PreferSameZone" | "PreferSameNode"))
+        || mode.is_some_and(|mode| mode.eq_ignore_ascii_case("auto"))
+}
+
+/// The ready endpoints whose hints name the zone. None when a single one has no hints: the hints are then not complete,
+/// and following them could overload the few (the safeguard of kube-proxy).
+fn near(
+    port: &ServicePort,
+    slices: &Slices,
+    zone: &Arc<str>,
+    ready: impl Fn(&SliceEndpoint) -> bool + Copy,
+) -> Vec<Endpoint> {
+    if !collect(port, slices, |endpoint| ready(endpoint) && endpoint.for_zones.is_empty()).is_empty() {
+        return Vec::new();
+    }
+    collect(port, slices, |endpoint| ready(endpoint) && endpoint.for_zones.contains(zone))
+}
+
 fn collect(port: &ServicePort, slices: &Slices, admit: impl Fn(&SliceEndpoint) -> bool) -> Vec<Endpoint> {
     let mut found = Vec::new();
     for slice in slices.values() {
         let Some(number) = target_port(port, slice) else { continue };
         let admitted = slice.endpoints.iter().filter(|endpoint| admit(endpoint));
-        let addresses = admitted.flat_map(|endpoint| &endpoint.addresses);
-        found.extend(addresses.map(|address| Endpoint { address: SocketAddr::new(*address, number) }));
+        found.extend(admitted.map(|endpoint| Endpoint { address: SocketAddr::new(endpoint.address, number) }));
     }
     found
 }
@@ -37,9 +67,89 @@ fn collect(port: &ServicePort, slices: &Slices, admit: impl Fn(&SliceEndpoint) -
 fn target_port(port: &ServicePort, slice: &EndpointSlice) -> Option<u16> {
     let tcp = || slice.ports.iter().filter(|candidate| candidate.tcp);
     let named = tcp().find(|candidate| candidate.name == port.name);
-    let only = || match slice.ports.as_slice() {
+    let only = || match &*slice.ports {
         [only] if only.tcp && (only.name.is_empty() || port.name.is_empty()) => Some(only),
         _ => None,
     };
     named.or_else(only).and_then(|EndpointPort { port, .. }| *port)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::of_port;
+    use crate::{
+        compile::tests::options,
+        snapshot::{
+            EndpointPort, EndpointSlice, ObjectName, Service, ServicePort, ServiceType, SliceEndpoint, Snapshot,
+        },
+    };
+    use std::{collections::BTreeMap, sync::Arc};
+
+    fn endpoint(last: u8, zones: &[&str]) -> SliceEndpoint {
+        SliceEndpoint {
+            address: [10, 0, 0, last].into(),
+            ready: true,
+            serving: true,
+            terminating: false,
+            for_zones: zones.iter().map(|zone| (*zone).into()).collect(),
+        }
+    }
+
+    /// The last numbers of the addresses that are used in zone `a`.
+    fn used(endpoints: Vec<SliceEndpoint>, distribution: Option<&str>, mode: Option<&str>, flags: &str) -> Vec<u8> {
+        let name = ObjectName::new("default", "web");
+        let port = ServicePort { name: "".into(), port: 80, target_number: None, tcp: true, app_protocol: None };
+        let mode = mode.map(|mode| ("service.kubernetes.io/topology-mode".to_owned(), mode.to_owned()));
+        let service = Service {
+            name: name.clone(),
+            service_type: ServiceType::ClusterIp,
+            cluster_ips: Vec::new(),
+            external_name: None,
+            external_ips: Vec::new(),
+            ports: vec![port.clone()],
+            load_balancer: Vec::new(),
+            publish_not_ready: false,
+            traffic_distribution: distribution.map(str::to_owned),
+            annotations: mode.into_iter().collect::<BTreeMap<_, _>>(),
+        };
+        let slice = EndpointSlice {
+            name: ObjectName::new("default", "web-1"),
+            service: "web".into(),
+            ports: Box::new([EndpointPort { name: "".into(), port: Some(80), tcp: true }]),
+            endpoints: endpoints.into(),
+        };
+        let mut snapshot = Snapshot { zone: Some("a".into()), ..Snapshot::default() };
+        let slices = imbl::OrdMap::unit("web-1".into(), Arc::new(slice));
+        snapshot.endpoint_slices.insert(name, slices);
+        let found = of_port(&service, &port, &snapshot, &options(flags));
+        found
+            .iter()
+            .map(|endpoint| endpoint.address.ip().to_string().rsplit('.').next().unwrap().parse().unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn hints_are_followed_where_they_are_complete_and_asked_for() {
+        const ON: &str = "--enable-topology-aware-routing";
+        let hinted = || vec![endpoint(1, &["a"]), endpoint(2, &["b"]), endpoint(3, &["b", "a"])];
+        assert_eq!(used(hinted(), Some("PreferClose"), None, ON), [1, 3]);
+        assert_eq!(used(hinted(), Some("PreferSameZone"), None, ON), [1, 3]);
+        assert_eq!(used(hinted(), None, Some("Auto"), ON), [1, 3]);
+        assert_eq!(used(hinted(), None, Some("Disabled"), ON), [1, 2, 3]);
+        assert_eq!(used(hinted(), None, None, ON), [1, 2, 3]);
+        assert_eq!(used(hinted(), Some("PreferClose"), None, ""), [1, 2, 3]);
+    }
+
+    #[test]
+    fn incomplete_hints_and_empty_zones_fall_back_to_everybody() {
+        const ON: &str = "--enable-topology-aware-routing";
+        let distribution = Some("PreferClose");
+        assert_eq!(used(vec![endpoint(1, &["a"]), endpoint(2, &[])], distribution, None, ON), [1, 2]);
+        assert_eq!(used(vec![endpoint(1, &["b"]), endpoint(2, &["c"])], distribution, None, ON), [1, 2]);
+        // One that is not ready needs no hint, and its hint does not count.
+        let unready = SliceEndpoint { ready: false, serving: false, ..endpoint(3, &[]) };
+        assert_eq!(used(vec![endpoint(1, &["a"]), endpoint(2, &["b"]), unready], distribution, None, ON), [1]);
+        let near = SliceEndpoint { ready: false, serving: false, ..endpoint(1, &["a"]) };
+        assert_eq!(used(vec![near, endpoint(2, &["b"])], distribution, None, ON), [2]);
+    }
 }

@@ -197,9 +197,9 @@ pub struct EndpointSlice {
     /// Label `kubernetes.io/service-name`; empty when absent, then no Service has this slice.
     pub service: Arc<str>,
     /// `ports`.
-    pub ports: Vec<EndpointPort>,
-    /// `endpoints`.
-    pub endpoints: Vec<SliceEndpoint>,
+    pub ports: Box<[EndpointPort]>,
+    /// `endpoints`, one for each of their addresses.
+    pub endpoints: Box<[SliceEndpoint]>,
 }
 
 /// `ports[]` of an EndpointSlice.
@@ -211,25 +211,21 @@ pub struct EndpointPort {
     pub port: Option<u16>,
     /// `protocol` is `TCP`.
     pub tcp: bool,
-    /// `appProtocol`.
-    pub app_protocol: Option<String>,
 }
 
-/// `endpoints[]` of an EndpointSlice.
+/// One address of `endpoints[]` of an EndpointSlice.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SliceEndpoint {
-    /// `addresses` that are IP addresses.
-    pub addresses: Vec<IpAddr>,
+    /// One of `addresses`.
+    pub address: IpAddr,
     /// `conditions.ready`, absent counts as true.
     pub ready: bool,
     /// `conditions.serving`, absent counts as `ready`.
     pub serving: bool,
     /// `conditions.terminating`, absent counts as false.
     pub terminating: bool,
-    /// `zone`.
-    pub zone: Option<Arc<str>>,
     /// `hints.forZones`.
-    pub for_zones: Vec<Arc<str>>,
+    pub for_zones: Box<[Arc<str>]>,
 }
 
 /// core/v1 Secret. The values cannot be printed.

@@ -107,18 +107,17 @@ fn service(name: ObjectName) -> impl Strategy<Value = Service> {
 
 fn slice(service: ObjectName, own: &'static str) -> impl Strategy<Value = EndpointSlice> {
     let endpoint = (0..4_u8, any::<bool>(), any::<bool>()).prop_map(|(last, ready, terminating)| SliceEndpoint {
-        addresses: vec![[10, 244, 0, last].into()],
+        address: [10, 244, 0, last].into(),
         ready,
         serving: true,
         terminating,
-        zone: None,
-        for_zones: Vec::new(),
+        for_zones: Box::default(),
     });
     (vec(endpoint, 0..4), select(vec!["http", ""])).prop_map(move |(endpoints, port)| EndpointSlice {
         name: ObjectName::new(service.namespace.clone(), own),
         service: service.name.clone(),
-        ports: vec![EndpointPort { name: port.into(), port: Some(8080), tcp: true, app_protocol: None }],
-        endpoints,
+        ports: Box::new([EndpointPort { name: port.into(), port: Some(8080), tcp: true }]),
+        endpoints: endpoints.into(),
     })
 }
 
@@ -277,14 +276,13 @@ fn an_endpoint_that_changes_touches_no_route() {
     let mut sample = |ready: bool| {
         let tree = slice(service.clone(), "s1").new_tree(&mut runner).unwrap();
         let mut slice = proptest::strategy::ValueTree::current(&tree);
-        slice.endpoints = vec![SliceEndpoint {
-            addresses: vec!["10.244.0.1".parse().unwrap()],
+        slice.endpoints = Box::new([SliceEndpoint {
+            address: "10.244.0.1".parse().unwrap(),
             ready,
             serving: ready,
             terminating: false,
-            zone: None,
-            for_zones: Vec::new(),
-        }];
+            for_zones: Box::default(),
+        }]);
         slice
     };
     let manifests = site();

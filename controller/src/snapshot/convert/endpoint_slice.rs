@@ -1,6 +1,6 @@
 //! discovery.k8s.io/v1: EndpointSlice.
 
-use super::{Metadata, Unconvertible, is_tcp, non_empty, port};
+use super::{Metadata, Unconvertible, is_tcp, port};
 use crate::snapshot::{EndpointPort, EndpointSlice, SliceEndpoint};
 use k8s_openapi::api::discovery::v1 as api;
 use std::net::IpAddr;
@@ -19,22 +19,22 @@ impl TryFrom<api::EndpointSlice> for EndpointSlice {
             name: metadata.name,
             service: metadata.labels.remove(SERVICE_LABEL).unwrap_or_default().into(),
             ports: ports.unwrap_or_default().into_iter().enumerate().map(endpoint_port).collect::<Result<_, _>>()?,
-            endpoints: endpoints.unwrap_or_default().into_iter().map(endpoint).collect(),
+            endpoints: endpoints.unwrap_or_default().into_iter().flat_map(endpoint).collect(),
         })
     }
 }
 
 fn endpoint_port((index, entry): (usize, api::EndpointPort)) -> Result<EndpointPort, Unconvertible> {
-    let api::EndpointPort { app_protocol, name, port: number, protocol } = entry;
+    let api::EndpointPort { app_protocol: _, name, port: number, protocol } = entry;
     Ok(EndpointPort {
         name: name.unwrap_or_default().into(),
         port: number.map(|number| port(number, || format!("ports[{index}].port"))).transpose()?,
         tcp: is_tcp(protocol.as_deref()),
-        app_protocol: app_protocol.filter(|text| !text.is_empty()),
     })
 }
 
-fn endpoint(endpoint: api::Endpoint) -> SliceEndpoint {
+/// All addresses of an endpoint are used, as in ingress-nginx; what is no IP address drops out.
+fn endpoint(endpoint: api::Endpoint) -> impl Iterator<Item = SliceEndpoint> {
     let api::Endpoint {
         addresses,
         conditions,
@@ -43,24 +43,23 @@ fn endpoint(endpoint: api::Endpoint) -> SliceEndpoint {
         hostname: _,
         node_name: _,
         target_ref: _,
-        zone,
+        zone: _,
     } = endpoint;
     let api::EndpointConditions { ready, serving, terminating } = conditions.unwrap_or_default();
     let api::EndpointHints { for_nodes: _, for_zones } = hints.unwrap_or_default();
     let ready = ready.unwrap_or(true);
-    SliceEndpoint {
-        addresses: addresses.iter().filter_map(|text| text.parse::<IpAddr>().ok()).collect(),
-        ready,
-        serving: serving.unwrap_or(ready),
-        terminating: terminating.unwrap_or(false),
-        zone: non_empty(zone),
-        for_zones: for_zones
-            .unwrap_or_default()
-            .into_iter()
-            .map(|zone| {
-                let api::ForZone { name } = zone;
-                name.into()
-            })
-            .collect(),
-    }
+    let serving = serving.unwrap_or(ready);
+    let terminating = terminating.unwrap_or(false);
+    let for_zones: Box<[_]> = for_zones
+        .unwrap_or_default()
+        .into_iter()
+        .map(|zone| {
+            let api::ForZone { name } = zone;
+            name.into()
+        })
+        .collect();
+    addresses.into_iter().filter_map(move |text| {
+        let address = text.parse::<IpAddr>().ok()?;
+        Some(SliceEndpoint { address, ready, serving, terminating, for_zones: for_zones.clone() })
+    })
 }

@@ -49,14 +49,7 @@ impl Compact for Service {
 }
 
 impl Compact for EndpointSlice {
-    fn compact(&mut self) {
-        self.ports.shrink_to_fit();
-        for endpoint in &mut self.endpoints {
-            endpoint.addresses.shrink_to_fit();
-            endpoint.for_zones.shrink_to_fit();
-        }
-        self.endpoints.shrink_to_fit();
-    }
+    fn compact(&mut self) {}
 }
 
 impl Compact for Secret {
