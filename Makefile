@@ -5,6 +5,7 @@
 #   make fmt      formats the code
 #   make docs     API documentation in target/doc
 #   make bench    side by side with nginx, HAProxy and Envoy; BENCH='--quick' passes options on
+#   make bench-scale  in a cluster of thousands of Ingresses; BENCH='--quick' passes options on
 #   make demo     builds and runs the demo
 #
 # The steps of `make test` are targets too, see STEPS. All tests run what profile `quick` (Cargo.toml) builds, so that
@@ -25,7 +26,7 @@ deny_root := $(tools)/cargo-deny-$(deny_version)
 
 STEPS := needs fmt-check clippy docs deny build unit tools suite demo-once chart
 
-.PHONY: help test lint fmt bench demo $(STEPS)
+.PHONY: help test lint fmt bench bench-scale demo $(STEPS)
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -82,7 +83,7 @@ build:
 
 # Test targets by name: to leave out a package would change the features of what it shares with the others.
 unit:
-	$(CARGO) test $(QUICK) --lib --bins --test sockets
+	$(CARGO) test $(QUICK) --lib --bins --test allocations --test sockets
 
 suite:
 	$(CARGO) test $(QUICK) --test suite
@@ -121,3 +122,7 @@ demo:
 bench:
 	bench/setup.sh
 	$(CARGO) run --locked --release --package rust-nginx-bench -- $(BENCH)
+
+# The control plane is that of the tests.
+bench-scale: tools
+	$(CARGO) run --locked --release --package rust-nginx-bench -- scale $(BENCH)

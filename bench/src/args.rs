@@ -8,6 +8,7 @@ use std::str::FromStr;
 use lexopt::{Arg, Parser, ValueExt};
 
 use crate::peer::{Peer, Programs};
+use crate::scale::Plan;
 use crate::work::Work;
 
 /// What the user wants done.
@@ -15,6 +16,7 @@ use crate::work::Work;
 pub(crate) enum Command {
     Compare(Compare),
     Callgrind(Callgrind),
+    Scale(Scale),
     Origin { threads: usize },
     Help,
 }
@@ -46,11 +48,27 @@ pub(crate) struct Callgrind {
     pub(crate) output: Option<PathBuf>,
 }
 
+/// Options of a run in a large cluster.
+#[derive(Debug)]
+pub(crate) struct Scale {
+    pub(crate) plan: Plan,
+    /// Run the benchmarks that need no cluster.
+    pub(crate) pure: bool,
+    /// Run what needs one.
+    pub(crate) cluster: bool,
+    pub(crate) programs: Programs,
+    pub(crate) output: Option<PathBuf>,
+    pub(crate) from: Option<PathBuf>,
+    pub(crate) write_docs: bool,
+}
+
 pub(crate) const HELP: &str = "\
 Measures what rust-nginx, nginx, HAProxy and Envoy cost for the same work, side by side.
 
 Usage: rust-nginx-bench [OPTIONS]
        rust-nginx-bench callgrind [--only WORKS] [--subject PATH] [--requests N] [--output DIR]
+       rust-nginx-bench scale [--quick] [--ingresses LIST] [--changes N] [--rate N] [--no-pure] [--no-cluster]
+                              [--subject PATH] [--output FILE] [--from FILE] [--write-docs]
 
   --only WORKS        comma list of h1, tls, h2, connect, handshake, large (default: all)
   --peers PEERS       comma list of nginx, rust-nginx, haproxy, envoy (default: all)
@@ -71,6 +89,13 @@ Usage: rust-nginx-bench [OPTIONS]
 callgrind counts instructions per request of rust-nginx with valgrind.
   --requests N        requests that are counted (default 2000)
   --output DIR        leave the profiles there (default: target/bench/callgrind)
+
+scale measures rust-nginx in a large cluster: a real API server, and changes while clients ask.
+  --ingresses LIST    growing numbers of Ingresses (default 5000,20000, with --quick 500,2000)
+  --changes N         changes with the first number, a fifth with the others (default 1500, with --quick 250; 0 for none)
+  --rate N            changes per second (default 50)
+  --no-pure           leave out compile and lookup, which need no cluster
+  --no-cluster        leave out the cluster
 ";
 
 /// Parses the arguments that follow the program name.
@@ -89,6 +114,10 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
         Some("callgrind") => {
             arguments.next();
             Command::Callgrind(callgrind(Parser::from_args(arguments), &mut errors))
+        }
+        Some("scale") => {
+            arguments.next();
+            Command::Scale(scale(Parser::from_args(arguments), &mut errors))
         }
         _ => compare(Parser::from_args(arguments), &mut errors),
     };
@@ -168,6 +197,55 @@ fn compare(mut parser: Parser, errors: &mut Vec<String>) -> Command {
         errors.push("--peers without nginx needs --no-latency: the rate is a share of nginx's".to_owned());
     }
     Command::Compare(options)
+}
+
+fn scale(mut parser: Parser, errors: &mut Vec<String>) -> Scale {
+    let plan = Plan { ingresses: Vec::new(), changes: 0, idle_changes: 0, rate: 50 };
+    let mut options = Scale {
+        plan,
+        pure: true,
+        cluster: true,
+        programs: Programs::default(),
+        output: None,
+        from: None,
+        write_docs: false,
+    };
+    let (mut quick, mut changes) = (false, None);
+    while let Some(option) = next(&mut parser, errors) {
+        match option.as_str() {
+            "ingresses" => set(&mut options.plan.ingresses, numbers(&mut parser), &option, errors),
+            "changes" => set(&mut changes, number(&mut parser).map(Some), &option, errors),
+            "rate" => set(&mut options.plan.rate, positive(&mut parser), &option, errors),
+            "subject" => set(&mut options.programs.subject, path(&mut parser), &option, errors),
+            "output" => set(&mut options.output, path(&mut parser), &option, errors),
+            "from" => set(&mut options.from, path(&mut parser), &option, errors),
+            "no-pure" => options.pure = false,
+            "no-cluster" => options.cluster = false,
+            "write-docs" => options.write_docs = true,
+            "quick" => quick = true,
+            _ => errors.push(format!("scale: unknown option --{option}")),
+        }
+    }
+    if options.plan.ingresses.is_empty() {
+        options.plan.ingresses = if quick { vec![500, 2_000] } else { vec![5_000, 20_000] };
+    }
+    options.plan.changes = changes.unwrap_or(if quick { 250 } else { 1_500 });
+    options.plan.idle_changes = if quick { 10 } else { 50 };
+    options
+}
+
+/// Numbers above 0 that grow.
+fn numbers(parser: &mut Parser) -> anyhow::Result<Vec<usize>> {
+    let text = parser.value()?.string()?;
+    let numbers: Vec<usize> = text.split(',').map(|word| word.trim().parse()).collect::<Result<_, _>>()?;
+    let grow = numbers.is_sorted_by(|a, b| a < b) && numbers.first().is_some_and(|first| *first > 0);
+    anyhow::ensure!(grow, "`{text}` is not a list of growing numbers above 0");
+    Ok(numbers)
+}
+
+fn number(parser: &mut Parser) -> anyhow::Result<usize> {
+    let text = parser.value()?.string()?;
+    text.parse().map_err(|_| anyhow::anyhow!("`{text}` is not a whole number"))
 }
 
 /// The name of the next option; what is not an option is an error.
@@ -265,5 +343,20 @@ mod tests {
             other => panic!("{other:?}"),
         }
         assert!(parse_words("callgrind --quick").is_err());
+    }
+
+    #[test]
+    fn scale_has_options_of_its_own() {
+        let words = |line: &str| match parse_words(line) {
+            Ok(Command::Scale(options)) => options,
+            other => panic!("{line}: {other:?}"),
+        };
+        let options = words("scale");
+        assert_eq!((&*options.plan.ingresses, options.plan.changes), (&[5_000, 20_000][..], 1_500));
+        let options = words("scale --quick --changes 0 --no-pure --ingresses 10,20");
+        assert_eq!((&*options.plan.ingresses, options.plan.changes), (&[10, 20][..], 0));
+        assert!(!options.pure && options.cluster);
+        let errors = parse_words("scale --ingresses 20,10 --rounds=3").unwrap_err();
+        assert_eq!(errors.len(), 2, "{errors:?}");
     }
 }

@@ -1,5 +1,6 @@
 //! Compares rust-nginx with nginx, HAProxy and Envoy on this machine: processor time per request,
-//! requests per second, latency at a fixed rate and memory, for six kinds of traffic.
+//! requests per second, latency at a fixed rate and memory, for six kinds of traffic. `scale` measures it
+//! in a large cluster, see `scale.rs`.
 //!
 //! ```text
 //!  args ─> run ─> target (peer + process)  <── load (wrk, h2load, own client)
@@ -7,7 +8,7 @@
 //!           └─> results ─> report ─> terminal, JSON file, documents
 //! ```
 //!
-//! Everything listens on loopback, every wait has an end, and no child outlives the run.
+//! Everything listens on loopback or in a namespace without a way out, every wait has an end, and no child outlives the run.
 
 use std::fs;
 use std::os::unix::process::CommandExt;
@@ -16,11 +17,13 @@ use std::process::{Command as Program, ExitCode, Stdio};
 use std::{env, thread};
 
 use anyhow::{Context, Result, bail};
+use rust_nginx_tests::namespace;
 use tokio::signal::unix::{SignalKind, signal};
 
 use args::{Command, Compare};
 use peer::{Found, Peer, Programs};
-use results::{Results, Settings};
+use report::docs::Section;
+use results::{Machine, Results, Settings, read_json, write_json};
 
 mod args;
 mod callgrind;
@@ -31,6 +34,7 @@ mod process;
 mod report;
 mod results;
 mod run;
+mod scale;
 mod site;
 mod target;
 mod work;
@@ -55,6 +59,7 @@ fn main() -> ExitCode {
         }
         Command::Origin { threads } => origin::serve(threads),
         Command::Compare(options) => prepare_process().and_then(|()| compare(&options)),
+        Command::Scale(options) => measure_scale(&options),
         Command::Callgrind(options) => prepare_process()
             .and_then(|()| subject(&options.programs))
             .and_then(|found| {
@@ -77,12 +82,13 @@ fn main() -> ExitCode {
 
 fn compare(options: &Compare) -> Result<()> {
     let results = match &options.from {
-        Some(path) => Results::read(path)?,
+        Some(path) => read_json(path)?,
         None => measure(options)?,
     };
     print(&mut std::io::stdout(), &report::full(&results));
     if options.write_docs {
-        report::docs::write(&root(), &results)?;
+        let (summary, full) = (report::summary(&results), report::full(&results));
+        report::docs::write(&root(), Section::Bench, summary, full)?;
     }
     Ok(())
 }
@@ -118,9 +124,62 @@ fn measure(options: &Compare) -> Result<Results> {
             target_directory().join("bench").join(format!("{name}.json"))
         }
     };
-    results.write(&output)?;
+    write_json(&output, &results)?;
     print(&mut std::io::stderr(), &format!("results: {}\n", output.display()));
     Ok(results)
+}
+
+/// What needs the network of the machine (cargo) comes first; then the program starts again in a
+/// namespace without one.
+fn measure_scale(options: &args::Scale) -> Result<()> {
+    if options.from.is_none() && !namespace::is_inside() {
+        raise_open_files()?;
+        if options.pure {
+            scale::pure::run(&root(), &criterion_directory())?;
+        }
+        if options.cluster && options.programs.subject.is_none() {
+            build()?;
+        }
+    }
+    let results = match &options.from {
+        Some(path) => read_json(path)?,
+        None => {
+            if options.cluster {
+                namespace::enter()?;
+            }
+            let results = scale_results(options)?;
+            let name = format!("scale-{}.json", results.started.replace(':', ""));
+            let output = options.output.clone().unwrap_or_else(|| target_directory().join("bench").join(name));
+            write_json(&output, &results)?;
+            print(&mut std::io::stderr(), &format!("results: {}\n", output.display()));
+            results
+        }
+    };
+    print(&mut std::io::stdout(), &scale::report::full(&results));
+    if options.write_docs {
+        let (summary, full) = (scale::report::summary(&results), scale::report::full(&results));
+        report::docs::write(&root(), Section::Scale, summary, full)?;
+    }
+    Ok(())
+}
+
+fn scale_results(options: &args::Scale) -> Result<scale::results::Scale> {
+    let started = results::now();
+    let pure = options.pure.then(|| scale::pure::read(&criterion_directory())).transpose()?;
+    let mut programs = options.programs.clone();
+    programs.subject.get_or_insert_with(|| target_directory().join("release/rust-nginx"));
+    let (stages, parts, version) = if options.cluster {
+        let found = Peer::RustNginx.find(&programs)?;
+        let (stages, parts) = scale::cluster(&options.plan, &found.program)?;
+        (stages, parts, found.version)
+    } else {
+        (Vec::new(), Vec::new(), env!("CARGO_PKG_VERSION").to_owned())
+    };
+    Ok(scale::results::Scale { started, machine: Machine::describe()?, version, pure, stages, parts })
+}
+
+fn criterion_directory() -> PathBuf {
+    target_directory().join("bench/criterion")
 }
 
 /// Finds every program that the run needs, and reports all that are missing at once.

@@ -63,9 +63,9 @@ enum Detail {
 }
 
 /// A Markdown table; the first column is text, the others are numbers.
-struct Table {
-    header: Vec<String>,
-    rows: Vec<Vec<String>>,
+pub(crate) struct Table {
+    pub(crate) header: Vec<String>,
+    pub(crate) rows: Vec<Vec<String>>,
 }
 
 fn header(results: &Results) -> String {
@@ -216,7 +216,7 @@ fn ratio(series: &Series, detail: Detail) -> String {
 // === impl Table ===
 
 impl Table {
-    fn render(&self) -> String {
+    pub(crate) fn render(&self) -> String {
         let widths: Vec<usize> = (0..self.header.len())
             .map(|column| {
                 let cells = self.rows.iter().chain([&self.header]).map(|row| &row[column]);

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::peer::Peer;
@@ -85,22 +86,28 @@ pub(crate) struct MemoryUse {
     pub(crate) https_bytes_per_connection: f64,
 }
 
+/// The present moment, as result files have it.
+pub(crate) fn now() -> String {
+    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// Reads a result file.
+pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    let text = fs::read(path).with_context(|| format!("read {}", path.display()))?;
+    serde_json::from_slice(&text).with_context(|| format!("{} is not a result file of this version", path.display()))
+}
+
+/// Writes a result file.
+pub(crate) fn write_json(path: &Path, results: &impl Serialize) -> Result<()> {
+    let directory = path.parent().context("a result file needs a directory")?;
+    fs::create_dir_all(directory).with_context(|| format!("create {}", directory.display()))?;
+    let text = serde_json::to_string_pretty(results).context("results as JSON")?;
+    fs::write(path, text).with_context(|| format!("write {}", path.display()))
+}
+
 // === impl Results ===
 
 impl Results {
-    pub(crate) fn read(path: &Path) -> Result<Self> {
-        let text = fs::read(path).with_context(|| format!("read {}", path.display()))?;
-        serde_json::from_slice(&text)
-            .with_context(|| format!("{} is not a result file of this version", path.display()))
-    }
-
-    pub(crate) fn write(&self, path: &Path) -> Result<()> {
-        let directory = path.parent().context("a result file needs a directory")?;
-        fs::create_dir_all(directory).with_context(|| format!("create {}", directory.display()))?;
-        let text = serde_json::to_string_pretty(self).context("results as JSON")?;
-        fs::write(path, text).with_context(|| format!("write {}", path.display()))
-    }
-
     /// The peers that took part, nginx first.
     pub(crate) fn peers(&self) -> Vec<Peer> {
         self.targets.iter().map(|target| target.peer).collect::<BTreeSet<_>>().into_iter().collect()

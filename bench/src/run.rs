@@ -15,7 +15,7 @@ use crate::load::wrk::Wrk;
 use crate::load::{self, Outcome, Pace, Plan, Until};
 use crate::peer::{Found, Peer};
 use crate::process::{self, Launch, Process};
-use crate::results::{Latency, Machine, MemoryUse, Results, Saturation, Settings, Version};
+use crate::results::{self, Latency, Machine, MemoryUse, Results, Saturation, Settings, Version};
 use crate::site::Site;
 use crate::target::Target;
 use crate::work::{Lifetime, Protocol, Work};
@@ -59,7 +59,7 @@ struct Run<'a> {
 /// Takes all samples. Everything is written below `directory`.
 pub(crate) fn run(request: &Request, directory: &Path) -> Result<Results> {
     let mut results = Results {
-        started: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        started: results::now(),
         machine: Machine::describe()?,
         settings: request.settings,
         targets: request.peers.iter().map(Version::of).collect(),
@@ -320,7 +320,7 @@ impl Version {
 // === impl Machine ===
 
 impl Machine {
-    fn describe() -> Result<Self> {
+    pub(crate) fn describe() -> Result<Self> {
         let cpuinfo = fs::read_to_string("/proc/cpuinfo").context("read /proc/cpuinfo")?;
         let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name"));
         let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").context("read osrelease")?;

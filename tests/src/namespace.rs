@@ -42,6 +42,12 @@ pub fn enter() -> Result<()> {
     Ok(())
 }
 
+/// Whether this is the second run of the program, the one inside.
+#[must_use]
+pub fn is_inside() -> bool {
+    env::var_os(INSIDE).is_some()
+}
+
 /// Replaces this process; comes back only with the reason why it could not.
 fn run_inside() -> Result<anyhow::Error> {
     let program = env::current_exe().context("cannot find the path of this program")?;

@@ -4,6 +4,7 @@
 //! Knows the command line, the sockets and the signals; nothing of what is inside.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use crate::{address, tools, wait};
 #[derive(Clone)]
 pub struct Launch {
     name: String,
+    program: Option<PathBuf>,
     address: IpAddr,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
@@ -45,10 +47,18 @@ impl Launch {
         let environment = [("POD_NAME", name), ("POD_NAMESPACE", "default")];
         Self {
             name: name.to_owned(),
+            program: None,
             address: address::host(),
             arguments: vec!["serve".to_owned()],
             environment: environment.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
         }
+    }
+
+    /// Another binary than the one that [`tools::subject`] finds.
+    #[must_use]
+    pub fn program(mut self, program: &Path) -> Self {
+        self.program = Some(program.to_owned());
+        self
     }
 
     /// One more argument.
@@ -85,7 +95,7 @@ impl Launch {
     /// # Errors
     /// When there is no binary.
     pub async fn start(self) -> Result<Subject> {
-        let program = tools::subject()?;
+        let program = self.program.map_or_else(tools::subject, Ok)?;
         let address = self.address;
         let listen = |name: &str, port: u16| format!("--{name}-addr={}", SocketAddr::from((address, port)));
         let mut command = Command::new(&program);
@@ -115,6 +125,12 @@ impl Launch {
 // === impl Subject ===
 
 impl Subject {
+    /// The number of its process, as this process sees it.
+    #[must_use]
+    pub fn process_id(&self) -> u32 {
+        self.pid.as_raw_nonzero().get().unsigned_abs()
+    }
+
     /// Its HTTP port.
     #[must_use]
     pub fn http(&self) -> SocketAddr {

@@ -5,18 +5,24 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
-use super::{full, summary};
-use crate::results::Results;
+/// A kind of report: the word in its markers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Section {
+    /// Side by side with other proxies.
+    Bench,
+    /// In a large cluster.
+    Scale,
+}
 
 /// Writes the table of the front page and the full report into README.md and docs/performance.md
 /// below `root`. Neither file is touched unless both have their markers.
-pub(crate) fn write(root: &Path, results: &Results) -> Result<()> {
-    let pages = [("README.md", summary(results)), ("docs/performance.md", full(results))];
+pub(crate) fn write(root: &Path, section: Section, summary: String, full: String) -> Result<()> {
+    let pages = [("README.md", summary), ("docs/performance.md", full)];
     let mut changed = Vec::new();
     for (name, content) in pages {
         let path = root.join(name);
         let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
-        let text = replace(&text, &content).with_context(|| format!("{}", path.display()))?;
+        let text = replace(&text, section, &content).with_context(|| format!("{}", path.display()))?;
         changed.push((path, text));
     }
     for (path, text) in changed {
@@ -25,17 +31,26 @@ pub(crate) fn write(root: &Path, results: &Results) -> Result<()> {
     Ok(())
 }
 
-const BEGIN: &str = "<!-- bench:begin -->";
-const END: &str = "<!-- bench:end -->";
+fn replace(text: &str, section: Section, content: &str) -> Result<String> {
+    let (begin, end) = section.markers();
+    let Some((before, rest)) = text.split_once(begin) else {
+        bail!("no marker {begin}");
+    };
+    let Some((_, after)) = rest.split_once(end) else {
+        bail!("no marker {end} after {begin}");
+    };
+    Ok(format!("{before}{begin}\n{content}{end}{after}"))
+}
 
-fn replace(text: &str, content: &str) -> Result<String> {
-    let Some((before, rest)) = text.split_once(BEGIN) else {
-        bail!("no marker {BEGIN}");
-    };
-    let Some((_, after)) = rest.split_once(END) else {
-        bail!("no marker {END} after {BEGIN}");
-    };
-    Ok(format!("{before}{BEGIN}\n{content}{END}{after}"))
+// === impl Section ===
+
+impl Section {
+    fn markers(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Bench => ("<!-- bench:begin -->", "<!-- bench:end -->"),
+            Self::Scale => ("<!-- scale:begin -->", "<!-- scale:end -->"),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -44,33 +59,37 @@ mod tests {
 
     #[test]
     fn only_what_is_between_the_markers_changes() {
-        let text = "# Title\n<!-- bench:begin -->\nold\n<!-- bench:end -->\nrest\n";
-        let changed = replace(text, "new\n").unwrap();
+        let text = "# Title\n<!-- scale:begin -->\nother\n<!-- scale:end -->\n\
+                    <!-- bench:begin -->\nold\n<!-- bench:end -->\nrest\n";
+        let changed = replace(text, Section::Bench, "new\n").unwrap();
         assert_eq!(changed, text.replace("old", "new"));
-        assert_eq!(replace(&changed, "new\n").unwrap(), changed);
+        assert_eq!(replace(&changed, Section::Bench, "new\n").unwrap(), changed);
+        assert_eq!(replace(text, Section::Scale, "more\n").unwrap(), text.replace("other", "more"));
     }
 
     #[test]
     fn both_pages_are_written_or_none() {
         let root = tempfile::tempdir().unwrap();
-        let results = super::super::tests::results();
+        let (begin, end) = Section::Bench.markers();
+        let both = || write(root.path(), Section::Bench, "short\n".to_owned(), "long\n".to_owned());
         let (readme, page) = (root.path().join("README.md"), root.path().join("docs/performance.md"));
         fs::create_dir(root.path().join("docs")).unwrap();
-        fs::write(&readme, format!("# A\n{BEGIN}\n{END}\n")).unwrap();
+        fs::write(&readme, format!("# A\n{begin}\n{end}\n")).unwrap();
         fs::write(&page, "# B\n").unwrap();
-        let error = write(root.path(), &results).unwrap_err();
+        let error = both().unwrap_err();
         assert!(format!("{error:#}").contains("performance.md: no marker"), "{error:#}");
-        assert_eq!(fs::read_to_string(&readme).unwrap(), format!("# A\n{BEGIN}\n{END}\n"));
+        assert_eq!(fs::read_to_string(&readme).unwrap(), format!("# A\n{begin}\n{end}\n"));
 
-        fs::write(&page, format!("# B\n{BEGIN}\n{END}\n")).unwrap();
-        write(root.path(), &results).unwrap();
-        assert!(fs::read_to_string(&readme).unwrap().contains(&summary(&results)));
-        assert!(fs::read_to_string(&page).unwrap().contains(&full(&results)));
+        fs::write(&page, format!("# B\n{begin}\n{end}\n")).unwrap();
+        both().unwrap();
+        assert!(fs::read_to_string(&readme).unwrap().contains("short"));
+        assert!(fs::read_to_string(&page).unwrap().contains("long"));
     }
 
     #[test]
     fn missing_markers_are_named() {
-        assert!(replace("x", "y").unwrap_err().to_string().contains(BEGIN));
-        assert!(replace(BEGIN, "y").unwrap_err().to_string().contains(END));
+        let (begin, end) = Section::Scale.markers();
+        assert!(replace("x", Section::Scale, "y").unwrap_err().to_string().contains(begin));
+        assert!(replace(begin, Section::Scale, "y").unwrap_err().to_string().contains(end));
     }
 }

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::process::{CpuTime, Memory};
-use crate::results::{Latency, Machine, MemoryUse, Saturation, Settings, Version};
+use crate::results::{Latency, Machine, MemoryUse, Saturation, Settings, Version, read_json, write_json};
 
 fn saturation(round: usize, peer: Peer, cpu_ms: u64) -> Saturation {
     Saturation {
@@ -86,6 +86,6 @@ fn the_full_report_shows_spread_saturation_memory_and_errors() {
 fn results_survive_their_file() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("deeper/results.json");
-    results().write(&path).unwrap();
-    assert_eq!(Results::read(&path).unwrap(), results());
+    write_json(&path, &results()).unwrap();
+    assert_eq!(read_json::<Results>(&path).unwrap(), results());
 }
