@@ -356,7 +356,7 @@ mod tests {
         let options = words("scale --quick --changes 0 --no-pure --ingresses 10,20");
         assert_eq!((&*options.plan.ingresses, options.plan.changes), (&[10, 20][..], 0));
         assert!(!options.pure && options.cluster);
-        let errors = parse_words("scale --ingresses 20,10 --rounds=3").unwrap_err();
+        let errors = parse_words("scale --ingresses 20,10 --rounds").unwrap_err();
         assert_eq!(errors.len(), 2, "{errors:?}");
     }
 }
