@@ -24,6 +24,7 @@ pub mod config_map;
 mod conflict;
 mod counted;
 mod endpoints;
+mod external_name;
 mod findings;
 mod grammar;
 mod host;
@@ -107,6 +108,8 @@ pub struct References {
     pub secrets: OrdSet<ObjectName>,
     /// ConfigMaps.
     pub config_maps: OrdSet<ObjectName>,
+    /// Host names to be looked up, in lower case.
+    pub host_names: OrdSet<Arc<str>>,
 }
 
 /// ConfigMap keys that concern the process rather than the table.
@@ -155,9 +158,14 @@ impl References {
     /// Whether both are the same, where an unchanged set is seen at a glance.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
-        let same = |a: &OrdSet<_>, b: &OrdSet<_>| a.ptr_eq(b) || a == b;
-        same(&self.secrets, &other.secrets) && same(&self.config_maps, &other.config_maps)
+        same(&self.secrets, &other.secrets)
+            && same(&self.config_maps, &other.config_maps)
+            && same(&self.host_names, &other.host_names)
     }
+}
+
+fn same<T: Ord>(a: &OrdSet<T>, b: &OrdSet<T>) -> bool {
+    a.ptr_eq(b) || a == b
 }
 
 // === impl ProcessSettings ===

@@ -12,7 +12,7 @@ use self::report::Report;
 use crate::{
     compile::{Compiled, References},
     metrics::ReconcileMetrics,
-    snapshot::{ObjectName, Snapshot},
+    snapshot::Snapshot,
 };
 use imbl::{OrdSet, ordset::DiffItem};
 use rust_nginx_proxy::Handle;
@@ -57,6 +57,16 @@ pub struct Looked {
     pub references: References,
     /// Those of them that it has not looked for yet.
     pub pending: References,
+}
+
+// === impl Looked ===
+
+impl Looked {
+    /// Whether both are the same, where unchanged sets are seen at a glance.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.references.is_same(&other.references) && self.pending.is_same(&other.pending)
+    }
 }
 
 /// What a pass leaves behind.
@@ -226,6 +236,7 @@ impl<M: MakeCompile> Reconciler<M> {
         let (asked, pending, given_up) = (&looked.references, &looked.pending, &self.given_up);
         is_known(&references.secrets, &asked.secrets, &pending.secrets, &given_up.secrets)
             && is_known(&references.config_maps, &asked.config_maps, &pending.config_maps, &given_up.config_maps)
+            && is_known(&references.host_names, &asked.host_names, &pending.host_names, &given_up.host_names)
     }
 
     async fn compile_latest(&mut self) -> Option<(Snapshot, Compiled)> {
@@ -252,12 +263,7 @@ impl<M: MakeCompile> Reconciler<M> {
 
 /// Whether all names were asked for and are not pending, or were given up. What was asked for and what is referred to
 /// share nearly everything, which is not looked at.
-fn is_known(
-    names: &OrdSet<ObjectName>,
-    asked: &OrdSet<ObjectName>,
-    pending: &OrdSet<ObjectName>,
-    given_up: &OrdSet<ObjectName>,
-) -> bool {
+fn is_known<T: Ord>(names: &OrdSet<T>, asked: &OrdSet<T>, pending: &OrdSet<T>, given_up: &OrdSet<T>) -> bool {
     let not_asked = asked.diff(names).filter_map(|item| match item {
         DiffItem::Add(name) => Some(name),
         DiffItem::Remove(_) => None,

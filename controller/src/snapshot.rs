@@ -6,6 +6,7 @@
 
 mod convert;
 mod model;
+mod resolved;
 
 pub use self::{
     convert::Unconvertible,
@@ -14,6 +15,7 @@ pub use self::{
         IngressTls, LoadBalancerAddress, ObjectName, PathType, Secret, Service, ServiceBackend, ServicePort,
         ServicePortRef, ServiceType, SliceEndpoint,
     },
+    resolved::Resolved,
 };
 use crate::diagnostic::Diagnostic;
 use imbl::OrdMap;
@@ -36,8 +38,41 @@ pub struct Snapshot {
     pub secrets: OrdMap<ObjectName, Arc<Secret>>,
     /// ConfigMaps that flags or objects refer to.
     pub config_maps: OrdMap<ObjectName, Arc<ConfigMap>>,
+    /// Host names that something refers to, in lower case, as far as they have been looked up.
+    pub host_names: OrdMap<Arc<str>, Arc<Resolved>>,
     /// The zone of the node that this process runs on, where it is known and asked for (`--enable-topology-aware-routing`).
     pub zone: Option<Arc<str>>,
     /// What the source itself found: unparsable documents, resources that cannot be watched.
     pub findings: Arc<[Diagnostic]>,
+}
+
+// === impl Snapshot ===
+
+impl Snapshot {
+    /// Whether both are the same in memory, which costs no comparison of objects.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        let Self {
+            ingresses,
+            ingress_classes,
+            class_configs,
+            services,
+            endpoint_slices,
+            secrets,
+            config_maps,
+            host_names,
+            zone,
+            findings,
+        } = self;
+        ingresses.ptr_eq(&other.ingresses)
+            && ingress_classes.ptr_eq(&other.ingress_classes)
+            && class_configs.ptr_eq(&other.class_configs)
+            && services.ptr_eq(&other.services)
+            && endpoint_slices.ptr_eq(&other.endpoint_slices)
+            && secrets.ptr_eq(&other.secrets)
+            && config_maps.ptr_eq(&other.config_maps)
+            && host_names.ptr_eq(&other.host_names)
+            && *zone == other.zone
+            && Arc::ptr_eq(findings, &other.findings)
+    }
 }

@@ -19,6 +19,7 @@ pub mod address;
 pub mod certificate;
 pub mod client;
 pub mod control_plane;
+pub mod dns;
 pub mod files;
 pub mod log;
 pub mod namespace;

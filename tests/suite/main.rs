@@ -19,6 +19,8 @@ mod cluster;
 mod drain;
 /// Every example of the repository does what its own head says.
 mod examples;
+/// Services of type ExternalName, with a DNS server of their own.
+mod external_name;
 /// Pods that fail: who notices, who does not, and with which status.
 mod failures;
 /// A directory of manifests: read, re-read, and survived when it is broken.
@@ -55,6 +57,7 @@ fn main() -> Result<ExitCode> {
         cluster::tests(),
         drain::tests(),
         examples::tests(),
+        external_name::tests(),
         failures::tests(),
         file_source::tests(),
         harness::tests(),

@@ -22,6 +22,8 @@ use std::{
 pub struct Serve {
     /// Where objects come from.
     pub source: Source,
+    /// `--resolv-conf`: how host names are resolved.
+    pub resolv_conf: PathBuf,
     /// Who we are.
     pub identity: Identity,
     /// Traffic listeners.
@@ -218,6 +220,7 @@ impl Serve {
         let listen = Listen::from_values(values);
         Self {
             source: Source::from_values(values, environment),
+            resolv_conf: values.required_text("resolv-conf").into(),
             admin: Admin::from_values(values),
             compile: CompileArguments::from_values(values, &listen),
             election: Election::from_values(values, &identity),

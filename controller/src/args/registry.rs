@@ -47,6 +47,12 @@ pub(crate) static FLAGS: &[Flag] = &[
     flag("certificate-authority", Value("FILE"), "", "PEM file with the authority of the API server's certificate"),
     flag("watch-namespace", Value("NAME"), "", "Watch one namespace only; empty means all"),
     flag("watch-namespace-selector", Value("SELECTOR"), "", "Serve Ingresses of namespaces with these labels only"),
+    flag(
+        "resolv-conf",
+        Value("FILE"),
+        "/etc/resolv.conf",
+        "How the names of Services of type ExternalName are resolved: servers, search domains, ndots",
+    ),
     // Which Ingresses are ours, and what they compile to.
     flag(
         "controller-class",

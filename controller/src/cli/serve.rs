@@ -12,7 +12,7 @@ use crate::{
     reconcile::{self, Coverage, Feed, Outlets, Pass},
     source::{
         cluster::{self, Cluster, Wanted},
-        files,
+        dns, files,
     },
     status,
     telemetry::chain,
@@ -137,6 +137,8 @@ impl Running {
         let mut writers = JoinSet::new();
         let mut candidate = None;
         let alone = watch::Sender::new(true);
+        let resolver = dns::Resolver::new(config.resolv_conf.clone());
+        let referred = references.clone();
         let feed = match &config.source {
             Source::Manifests(directory) => {
                 let (snapshots_sender, snapshots) = watch::channel(None);
@@ -159,6 +161,9 @@ impl Running {
                 feed
             }
         };
+
+        let (names, feed) = dns::Stage::new(resolver, feed, referred);
+        spawn(&mut parts, "the resolver of host names", names.run());
 
         let outlets = Outlets {
             passes: passes_sender,
@@ -284,6 +289,7 @@ fn wanted(config: &Serve) -> Wanted {
         references: References {
             secrets: config.compile.default_ssl_certificate.iter().cloned().collect(),
             config_maps: config.compile.config_map.iter().cloned().collect(),
+            ..References::default()
         },
         services: published.into_iter().chain(&config.compile.default_backend_service).cloned().collect(),
     }

@@ -4,14 +4,19 @@
 //! Identity is namespace, Service and port as written: port 80 and port `http` are two backends, as in ingress-nginx.
 //! What cannot be resolved is a backend without endpoints, so that it needs no new routes when it can.
 
-mod port;
+pub(super) mod port;
 
-use super::{Options, endpoints, host::HostId};
+use super::{
+    Options, endpoints,
+    external_name::{self, External},
+    host::HostId,
+};
 use crate::{
     diagnostic::{Diagnostic, ObjectKind, ObjectRef, Reason},
     snapshot::{ObjectName, Service, ServiceBackend, ServicePort, ServicePortRef, ServiceType, Snapshot},
 };
 use http::StatusCode;
+use imbl::OrdSet;
 use rust_nginx_proxy::table::{Backend, BackendIndex, BackendKey, Endpoint, Protocol, TableBuilder, Target};
 use std::{
     collections::{BTreeSet, HashMap},
@@ -28,6 +33,8 @@ pub(super) struct Backends {
     by_index: HashMap<BackendIndex, Entry>,
     by_reference: HashMap<Reference, BackendIndex>,
     by_service: HashMap<ObjectName, Vec<BackendIndex>>,
+    by_host_name: HashMap<Arc<str>, Vec<BackendIndex>>,
+    host_names: OrdSet<Arc<str>>,
     /// Who would be called the same.
     namesakes: HashMap<Arc<str>, BTreeSet<Reference>>,
 }
@@ -36,6 +43,8 @@ pub(super) struct Backends {
 struct Entry {
     reference: Reference,
     complaint: Option<Complaint>,
+    /// The name that its addresses come from, of a Service of type ExternalName.
+    host_name: Option<Arc<str>>,
     /// Hosts with a route to it, sorted.
     users: Vec<HostId>,
 }
@@ -76,11 +85,21 @@ pub(super) struct DefaultBackend {
 }
 
 /// What a reference comes to.
+#[derive(Default)]
 struct Resolution {
     protocol: Protocol,
     endpoints: Vec<Endpoint>,
     /// Reason and a sentence without end.
     problem: Option<(Reason, String)>,
+    /// A name that has to be looked up for it.
+    host_name: Option<Arc<str>>,
+}
+
+/// What an index stands for.
+struct Made {
+    backend: Backend,
+    complaint: Option<Complaint>,
+    host_name: Option<Arc<str>>,
 }
 
 // === impl Backends ===
@@ -100,14 +119,15 @@ impl Backends {
         let namesakes = self.namesakes.entry(reference.plain_name()).or_default();
         namesakes.insert(reference.clone());
         let crowded = namesakes.len() > 1;
-        let (backend, complaint) = self.make(&reference, snapshot, options);
+        let Made { backend, complaint, host_name } = self.make(&reference, snapshot, options);
         let index = table.add_backend(Arc::new(backend));
+        self.rename_host(index, None, host_name.as_ref());
         self.by_service.entry(reference.service().clone()).or_default().push(index);
         self.by_reference.insert(reference.clone(), index);
         if crowded {
             self.rename(&reference.plain_name(), table);
         }
-        self.by_index.insert(index, Entry { reference, complaint, users: Vec::new() });
+        self.by_index.insert(index, Entry { reference, complaint, host_name, users: Vec::new() });
         index
     }
 
@@ -129,7 +149,8 @@ impl Backends {
         if !entry.users.is_empty() || pinned {
             return;
         }
-        let Some(Entry { reference, .. }) = self.by_index.remove(&index) else { return };
+        let Some(Entry { reference, host_name, .. }) = self.by_index.remove(&index) else { return };
+        self.rename_host(index, host_name.as_ref(), None);
         table.remove_backend(index);
         self.by_reference.remove(&reference);
         if let Some(indexes) = self.by_service.get_mut(reference.service()) {
@@ -154,40 +175,74 @@ impl Backends {
         self.by_index.get(&index)?.complaint.as_ref()
     }
 
-    /// Makes the backends of a Service anew. Returns the hosts to which there is something else to say now.
+    /// The backends that are made from a Service.
+    pub(super) fn of_service(&self, service: &ObjectName) -> &[BackendIndex] {
+        self.by_service.get(service).map_or(&[], Vec::as_slice)
+    }
+
+    /// The backends whose addresses come from a host name.
+    pub(super) fn of_host_name(&self, host_name: &str) -> &[BackendIndex] {
+        self.by_host_name.get(host_name).map_or(&[], Vec::as_slice)
+    }
+
+    /// The names that addresses of backends come from.
+    pub(super) fn host_names(&self) -> &OrdSet<Arc<str>> {
+        &self.host_names
+    }
+
+    /// Makes a backend anew. Returns the hosts to which there is something else to say now.
     pub(super) fn refresh(
         &mut self,
-        service: &ObjectName,
+        index: BackendIndex,
         snapshot: &Snapshot,
         options: &Options,
         table: &mut TableBuilder,
     ) -> Vec<HostId> {
-        let mut concerned = Vec::new();
-        for index in self.by_service.get(service).cloned().unwrap_or_default() {
-            let Some(entry) = self.by_index.get(&index) else { continue };
-            let (backend, complaint) = self.make(&entry.reference, snapshot, options);
-            table.replace_backend(index, backend);
-            if let Some(entry) = self.by_index.get_mut(&index)
-                && entry.complaint != complaint
-            {
-                entry.complaint = complaint;
-                concerned.extend_from_slice(&entry.users);
-            }
-        }
+        let Some(entry) = self.by_index.get(&index) else { return Vec::new() };
+        let Made { backend, complaint, host_name } = self.make(&entry.reference, snapshot, options);
+        table.replace_backend(index, backend);
+        let Some(entry) = self.by_index.get_mut(&index) else { return Vec::new() };
+        let concerned = if entry.complaint == complaint { Vec::new() } else { entry.users.clone() };
+        entry.complaint = complaint;
+        let before = std::mem::replace(&mut entry.host_name, host_name.clone());
+        self.rename_host(index, before.as_ref(), host_name.as_ref());
         concerned
     }
 
-    fn make(&self, reference: &Reference, snapshot: &Snapshot, options: &Options) -> (Backend, Option<Complaint>) {
-        let Resolution { protocol, endpoints, problem } = resolve(reference, snapshot, options);
+    /// The addresses of a backend come from another name.
+    fn rename_host(&mut self, index: BackendIndex, old: Option<&Arc<str>>, new: Option<&Arc<str>>) {
+        if old == new {
+            return;
+        }
+        if let Some(old) = old
+            && let Some(indexes) = self.by_host_name.get_mut(old)
+        {
+            indexes.retain(|other| *other != index);
+            if indexes.is_empty() {
+                self.by_host_name.remove(old);
+                self.host_names.remove(old);
+            }
+        }
+        if let Some(new) = new {
+            self.by_host_name.entry(new.clone()).or_default().push(index);
+            self.host_names.insert(new.clone());
+        }
+    }
+
+    fn make(&self, reference: &Reference, snapshot: &Snapshot, options: &Options) -> Made {
+        let Resolution { protocol, endpoints, problem, host_name } = resolve(reference, snapshot, options);
+        let serves = !endpoints.is_empty();
         let complaint = problem.map(|(reason, text)| {
             let answer = reference.without_endpoints().as_u16();
             let message = match reason {
+                // Something is wrong, and something else serves.
+                _ if serves => text,
                 Reason::NoEndpoints => format!("{text}: {answer} until it has one"),
                 _ => format!("{text}: {answer}"),
             };
             Complaint { reason, message: message.into() }
         });
-        (Backend::new(self.key(reference), protocol, endpoints), complaint)
+        Made { backend: Backend::new(self.key(reference), protocol, endpoints), complaint, host_name }
     }
 
     /// `namespace-service-port` is ambiguous (`a-b`/`c` and `a`/`b-c`), and two namespaces must never share a backend:
@@ -284,17 +339,17 @@ fn first_port(service: &Service) -> Option<&ServicePort> {
 }
 
 fn resolve(reference: &Reference, snapshot: &Snapshot, options: &Options) -> Resolution {
-    let nothing = |reason, text| Resolution {
-        protocol: Protocol::default(),
-        endpoints: Vec::new(),
-        problem: Some((reason, text)),
-    };
+    let nothing = |reason, text| Resolution { problem: Some((reason, text)), ..Resolution::default() };
     let name = reference.service();
     let Some(service) = snapshot.services.get(name) else {
         return nothing(Reason::BackendNotFound, format!("Service {name} does not exist"));
     };
     if service.service_type == ServiceType::ExternalName {
-        return nothing(Reason::UnsupportedValue, external_name(service, options));
+        if options.disable_svc_external_name {
+            let switch = "--disable-svc-external-name switches off";
+            return nothing(Reason::UnsupportedValue, format!("Service {name} has type ExternalName, which {switch}"));
+        }
+        return external(service, reference, snapshot);
     }
     let (port, cluster_ip) = match reference {
         Reference::Default(_) => match first_port(service) {
@@ -318,13 +373,19 @@ fn resolve(reference: &Reference, snapshot: &Snapshot, options: &Options) -> Res
         };
         (Reason::NoEndpoints, format!("Service {name} has no ready endpoint{of_port}"))
     });
-    Resolution { protocol: Protocol::Http1, endpoints, problem }
+    Resolution { protocol: Protocol::Http1, endpoints, problem, host_name: None }
 }
 
-fn external_name(service: &Service, options: &Options) -> String {
-    let name = &service.name;
-    if options.disable_svc_external_name {
-        return format!("Service {name} has type ExternalName, which --disable-svc-external-name switches off");
+fn external(service: &Service, reference: &Reference, snapshot: &Snapshot) -> Resolution {
+    let wanted = match reference {
+        Reference::Default(_) => None,
+        Reference::Port { port, .. } => Some(port),
+    };
+    let External { addresses, host_name, problem } = external_name::resolve(service, wanted, snapshot);
+    Resolution {
+        protocol: Protocol::Http1,
+        endpoints: addresses.into_iter().map(|address| Endpoint { address }).collect(),
+        problem: problem.map(|text| (Reason::BackendNotFound, text)),
+        host_name,
     }
-    format!("Service {name} has type ExternalName, which is not served by this version")
 }

@@ -3,6 +3,7 @@
 
 use crate::snapshot::{ObjectName, Snapshot};
 use imbl::{OrdMap, ordmap::DiffItem};
+use std::sync::Arc;
 
 /// The objects that are not what they were.
 #[derive(Debug, Default)]
@@ -12,6 +13,8 @@ pub(super) struct Changes {
     /// Services that changed themselves or in their slices; a name may come twice.
     pub(super) services: Vec<ObjectName>,
     pub(super) secrets: Vec<ObjectName>,
+    /// Those that resolve to something else.
+    pub(super) host_names: Vec<Arc<str>>,
     /// Any IngressClass or IngressClassConfig, or whether they can be read.
     pub(super) classes: bool,
     /// What the source itself found.
@@ -30,10 +33,11 @@ impl Changes {
             endpoint_slices,
             secrets,
             config_maps: _,
+            host_names,
             zone,
             findings,
         } = new;
-        let same_findings = std::sync::Arc::ptr_eq(&old.findings, findings) || old.findings == *findings;
+        let same_findings = Arc::ptr_eq(&old.findings, findings) || old.findings == *findings;
         let moved = if old.zone == *zone { None } else { Some(services.keys().cloned()) };
         Self {
             ingresses: different(&old.ingresses, ingresses).collect(),
@@ -42,6 +46,7 @@ impl Changes {
                 .chain(moved.into_iter().flatten())
                 .collect(),
             secrets: different(&old.secrets, secrets).collect(),
+            host_names: different(&old.host_names, host_names).collect(),
             classes: !same_findings || old.ingress_classes != *ingress_classes || old.class_configs != *class_configs,
             findings: !same_findings,
         }

@@ -110,7 +110,7 @@ impl Memory {
         let all_routes = self.follow_config_map(options);
         let classes = if all_routes || changes.classes { self.follow_class_configs(options) } else { BTreeSet::new() };
         self.follow_ingresses(&changes, all_routes, &classes, options);
-        self.follow_services(changes.services, options);
+        self.follow_backends(&changes, options);
         self.follow_secrets(&changes.secrets, options);
         self.make_hosts(options);
     }
@@ -124,6 +124,7 @@ impl Memory {
             references: References {
                 secrets: self.secrets.members().clone(),
                 config_maps: self.config_maps.members().clone(),
+                host_names: self.backends.host_names().clone(),
             },
             process: ProcessSettings::clone(&self.globals.process),
         }
@@ -240,15 +241,19 @@ impl Memory {
         }
     }
 
-    fn follow_services(&mut self, mut changed: Vec<ObjectName>, options: &Options) {
-        changed.sort_unstable();
-        changed.dedup();
-        for service in &changed {
-            for host in self.backends.refresh(service, &self.snapshot, options, &mut self.table) {
+    fn follow_backends(&mut self, changes: &Changes, options: &Options) {
+        let of_services = changes.services.iter().flat_map(|service| self.backends.of_service(service));
+        let of_names = changes.host_names.iter().flat_map(|name| self.backends.of_host_name(name));
+        let concerned: BTreeSet<_> = of_services.chain(of_names).copied().collect();
+        for backend in &concerned {
+            for host in self.backends.refresh(*backend, &self.snapshot, options, &mut self.table) {
                 self.hosts.mark(host, Work::COMPLAINTS);
             }
         }
-        let Some(name) = options.default_backend_service.as_ref().filter(|name| changed.contains(name)) else { return };
+        let Some(name) = &options.default_backend_service else { return };
+        if !matches!(self.default_backend.target, Target::Backend { backend, .. } if concerned.contains(&backend)) {
+            return;
+        }
         if let Target::Backend { backend, .. } = self.default_backend.target {
             let default_backend = DefaultBackend::of(name, backend, &self.snapshot);
             if default_backend != self.default_backend {

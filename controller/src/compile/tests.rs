@@ -85,7 +85,11 @@ fn render(compiled: &Compiled) -> String {
     let whole = json!({
         "diagnostics": diagnostics,
         "ingresses": names(ingresses),
-        "references": { "configMaps": names(&references.config_maps), "secrets": names(&references.secrets) },
+        "references": {
+            "configMaps": names(&references.config_maps),
+            "secrets": names(&references.secrets),
+            "hostNames": references.host_names.iter().collect::<Vec<_>>(),
+        },
         "process": process,
         "table": prune(view),
     });
@@ -158,6 +162,19 @@ fn sorted(directory: &Path) -> Vec<PathBuf> {
     paths
 }
 
+/// What a case says about DNS: lines `# resolves: NAME ADDRESS…`, or `# resolves: NAME` for a name that does not exist.
+fn resolved(manifests: &str) -> imbl::OrdMap<Arc<str>, Arc<crate::snapshot::Resolved>> {
+    let lines = manifests.lines().filter_map(|line| line.strip_prefix("# resolves:"));
+    let names = lines.map(|line| {
+        let mut words = line.split_whitespace();
+        let name: Arc<str> = words.next().unwrap().into();
+        let addresses: Vec<_> = words.map(|word| word.parse().unwrap()).collect();
+        let missing = crate::snapshot::Resolved::failed("DNS answers Non-Existent Domain");
+        (name, Arc::new(if addresses.is_empty() { missing } else { crate::snapshot::Resolved::found(addresses) }))
+    });
+    names.collect()
+}
+
 /// `testdata/<case>.in.yaml` with `base.yaml` beside it; a first line `# flags: …` is its command line.
 #[test]
 fn cases_compile_to_their_goldens() {
@@ -167,7 +184,8 @@ fn cases_compile_to_their_goldens() {
         let Some(case) = input.to_str().unwrap().strip_suffix(".in.yaml") else { continue };
         let manifests = fs::read_to_string(&input).unwrap();
         let flags = manifests.lines().find_map(|line| line.strip_prefix("# flags:")).unwrap_or_default();
-        let snapshot = snapshot(&[("base.yaml", &base), ("case.yaml", &manifests)]);
+        let mut snapshot = snapshot(&[("base.yaml", &base), ("case.yaml", &manifests)]);
+        snapshot.host_names = resolved(&manifests);
         let compiled = compile(&snapshot, &options(flags));
         outcomes.push(expect(Path::new(&format!("{case}.out.yaml")), &render(&compiled)));
     }

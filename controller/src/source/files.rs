@@ -202,6 +202,7 @@ impl Collected {
             endpoint_slices,
             secrets,
             config_maps,
+            host_names,
             zone,
             findings: _,
         } = self.snapshot;
@@ -213,6 +214,7 @@ impl Collected {
             endpoint_slices: share_slices(endpoint_slices, &previous.endpoint_slices),
             secrets: share(secrets, &previous.secrets),
             config_maps: share(config_maps, &previous.config_maps),
+            host_names,
             zone,
             findings: if *previous.findings == *self.findings {
                 previous.findings.clone()

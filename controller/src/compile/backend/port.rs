@@ -6,7 +6,7 @@ use crate::snapshot::{Service, ServicePort, ServicePortRef};
 ///
 /// # Errors
 /// A sentence about what is wrong with the reference.
-pub(super) fn find<'a>(service: &'a Service, wanted: &ServicePortRef) -> Result<&'a ServicePort, String> {
+pub(in crate::compile) fn find<'a>(service: &'a Service, wanted: &ServicePortRef) -> Result<&'a ServicePort, String> {
     let name = &service.name;
     let fits = |port: &&ServicePort| match wanted {
         ServicePortRef::Number(number) => port.port == *number || port.target_number == Some(*number),

@@ -4,7 +4,8 @@
 use super::*;
 use crate::snapshot::{
     Backend, ClassConfig, ConfigMap, EndpointPort, EndpointSlice, Ingress, IngressClass, IngressPath, IngressRule,
-    IngressTls, PathType, Secret, Service, ServiceBackend, ServicePort, ServicePortRef, ServiceType, SliceEndpoint,
+    IngressTls, PathType, Resolved, Secret, Service, ServiceBackend, ServicePort, ServicePortRef, ServiceType,
+    SliceEndpoint,
 };
 use proptest::{collection::vec, option, prelude::*, sample::select};
 use std::{collections::BTreeMap, sync::LazyLock};
@@ -20,6 +21,7 @@ enum Change {
     Class(&'static str, Option<&'static str>, Option<&'static str>),
     ClassConfig(&'static str, Option<&'static str>),
     ConfigMap(Option<BTreeMap<String, String>>),
+    HostName(&'static str, Option<Resolved>),
     Findings(bool),
 }
 
@@ -89,12 +91,13 @@ fn service(name: ObjectName) -> impl Strategy<Value = Service> {
     let port = (select(vec!["http", ""]), select(vec![80, 8080]), any::<bool>()).prop_map(|(name, port, tcp)| {
         ServicePort { name: name.into(), port, target_number: Some(8080), tcp, app_protocol: None }
     });
-    (select(types), any::<bool>(), any::<bool>(), vec(port, 0..3)).prop_map(
-        move |(service_type, headless, publish_not_ready, ports)| Service {
+    let external = select(vec!["db.example.com", "Web.example.com.", "192.0.2.7", "localhost"]);
+    (select(types), external, any::<bool>(), any::<bool>(), vec(port, 0..3)).prop_map(
+        move |(service_type, external, headless, publish_not_ready, ports)| Service {
             name: name.clone(),
             service_type,
             cluster_ips: if headless { Vec::new() } else { vec!["10.0.0.1".parse().unwrap()] },
-            external_name: None,
+            external_name: Some(external.to_owned()),
             external_ips: Vec::new(),
             ports,
             load_balancer: Vec::new(),
@@ -151,7 +154,16 @@ fn change() -> impl Strategy<Value = Change> {
     let data = vec(select(pairs), 0..3)
         .prop_map(|pairs| pairs.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect());
     let config_map = option::weighted(0.8, data).prop_map(Change::ConfigMap);
+    let resolved = vec![
+        None,
+        Some(Resolved::failed("no such name")),
+        Some(Resolved::found(["192.0.2.1".parse().unwrap()])),
+        Some(Resolved::found(["192.0.2.1".parse().unwrap(), "127.0.0.1".parse().unwrap()])),
+    ];
+    let host_name = (select(vec!["db.example.com", "web.example.com"]), select(resolved))
+        .prop_map(|(name, resolved)| Change::HostName(name, resolved));
     prop_oneof![
+        2 => host_name,
         8 => ingress,
         2 => (name(INGRESSES), any::<u32>()).prop_map(|(name, version)| Change::Status(name, version)),
         4 => service,
@@ -213,6 +225,7 @@ impl Change {
                 let config_map = data.map(|data| Arc::new(ConfigMap { name: name.clone(), data }));
                 set(&mut snapshot.config_maps, name, config_map);
             }
+            Self::HostName(name, resolved) => set(&mut snapshot.host_names, name.into(), resolved.map(Arc::new)),
             Self::Findings(unreadable) => {
                 let resource = ObjectRef::named(ObjectKind::Resource, "ingressclasses");
                 let reason = crate::diagnostic::Reason::ResourceUnavailable;

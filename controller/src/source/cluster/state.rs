@@ -126,7 +126,11 @@ impl State {
             .filter(|name| missing(WatchId::ConfigMap((*name).clone()), &WatchId::ConfigMaps));
         Coverage::Looked(Arc::new(Looked {
             references: self.references.clone(),
-            pending: References { secrets: secrets.cloned().collect(), config_maps: config_maps.cloned().collect() },
+            pending: References {
+                secrets: secrets.cloned().collect(),
+                config_maps: config_maps.cloned().collect(),
+                host_names: OrdSet::new(),
+            },
         }))
     }
 
@@ -219,6 +223,7 @@ impl State {
             WatchId::IngressClasses => {
                 let class = new.and_then(Object::ingress_class);
                 self.dirty |= set(&mut self.snapshot.ingress_classes, &name.name, class);
+                self.refresh_findings();
             }
             WatchId::ClassConfigs => {
                 let config = new.and_then(Object::class_config);
@@ -305,8 +310,19 @@ impl State {
         self.dirty |= set(&mut self.snapshot.config_maps, name, config_map);
     }
 
+    fn needs_class_configs(&self) -> bool {
+        let parameters = self.snapshot.ingress_classes.values().filter_map(|class| class.parameters.as_ref());
+        parameters.into_iter().any(|(group, _, _)| group == rust_nginx_crds::GROUP)
+    }
+
     fn refresh_findings(&mut self) {
-        let unavailable = self.watches.iter().filter_map(|(id, watched)| Some((id, watched.unavailable.as_ref()?)));
+        // Nobody misses the configurations of classes that no class names: our CRDs need not be installed.
+        let needs_class_configs = self.needs_class_configs();
+        let unavailable = self
+            .watches
+            .iter()
+            .filter(|(id, _)| **id != WatchId::ClassConfigs || needs_class_configs)
+            .filter_map(|(id, watched)| Some((id, watched.unavailable.as_ref()?)));
         // Where all objects of a resource cannot be read, it is no news that one of them cannot.
         let resources: BTreeSet<&str> =
             unavailable.clone().filter(|(id, _)| id.object().is_none()).map(|(id, _)| id.resource()).collect();

@@ -1,0 +1,184 @@
+//! Services of type ExternalName → endpoints: the addresses of a name, which a source looks up.
+//!
+//! Addresses that lead back to this machine or to what only it can reach (loopback, link-local with the metadata service
+//! of clouds, unspecified) are refused whoever says so, the Service or DNS: the author of a Service must not reach them
+//! through us.
+
+use super::backend::port;
+use crate::snapshot::{Service, ServicePortRef, Snapshot};
+use std::{
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+};
+
+/// What an ExternalName comes to.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct External {
+    /// Where to connect to.
+    pub(super) addresses: Vec<SocketAddr>,
+    /// The name that has to be looked up, in lower case.
+    pub(super) host_name: Option<Arc<str>>,
+    /// What is wrong.
+    pub(super) problem: Option<String>,
+}
+
+/// The addresses of the external name, with the port that the rule means; `None` is the first port of the Service.
+pub(super) fn resolve(service: &Service, wanted: Option<&ServicePortRef>, snapshot: &Snapshot) -> External {
+    let name = &service.name;
+    let problem = |text: String| External { problem: Some(text), ..External::default() };
+    let port = match port_of(service, wanted) {
+        Ok(port) => port,
+        Err(text) => return problem(text),
+    };
+    let external = service.external_name.as_deref().unwrap_or_default().trim().trim_end_matches('.');
+    if external.is_empty() {
+        return problem(format!("Service {name} has type ExternalName and no externalName"));
+    }
+    if let Ok(address) = external.parse::<IpAddr>() {
+        if is_refused(address) {
+            return problem(format!("Service {name} names the address {address}, which is refused"));
+        }
+        return External { addresses: vec![SocketAddr::new(address, port)], ..External::default() };
+    }
+    let host_name: Arc<str> = external.to_ascii_lowercase().into();
+    if *host_name == *"localhost" || host_name.ends_with(".localhost") {
+        return problem(format!("Service {name} names {external}, which is refused"));
+    }
+    let resolved = snapshot.host_names.get(&host_name);
+    let found = resolved.map_or(&[][..], |resolved| &resolved.addresses);
+    let (refused, usable): (Vec<_>, Vec<_>) = found.iter().copied().partition(|address| is_refused(*address));
+    let problem = if let Some(refused) = refused.first() {
+        Some(format!("{external} of Service {name} has the address {refused}, which is refused"))
+    } else if usable.is_empty() {
+        let why = match resolved {
+            Some(resolved) => resolved.problem.as_deref().unwrap_or("it has no address"),
+            None => "it has not been looked up yet",
+        };
+        Some(format!("{external} of Service {name} cannot be resolved: {why}"))
+    } else {
+        None
+    };
+    let addresses = usable.into_iter().map(|address| SocketAddr::new(address, port)).collect();
+    External { addresses, host_name: Some(host_name), problem }
+}
+
+/// As in ingress-nginx: the target port of the Service's port that fits; a number that none has stands for itself.
+fn port_of(service: &Service, wanted: Option<&ServicePortRef>) -> Result<u16, String> {
+    let name = &service.name;
+    let target = |port: &crate::snapshot::ServicePort| port.target_number.unwrap_or(port.port);
+    let Some(wanted) = wanted else {
+        let first = service.ports.iter().find(|port| port.tcp).map(target);
+        return first.ok_or_else(|| format!("Service {name} has no TCP port"));
+    };
+    match (port::find(service, wanted), wanted) {
+        (Ok(port), _) => Ok(target(port)),
+        (Err(_), ServicePortRef::Number(number)) if *number != 0 => Ok(*number),
+        (Err(problem), _) => Err(problem),
+    }
+}
+
+fn is_refused(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => v4.is_loopback() || v4.is_link_local() || v4.is_unspecified() || v4.octets()[0] == 0,
+        IpAddr::V6(v6) => v6 == Ipv6Addr::LOCALHOST || v6.is_unspecified() || v6.is_unicast_link_local(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{External, resolve};
+    use crate::snapshot::{ObjectName, Resolved, Service, ServicePort, ServicePortRef, ServiceType, Snapshot};
+    use std::sync::Arc;
+
+    fn service(external: &str, ports: &[(&str, u16, u16)]) -> Service {
+        Service {
+            name: ObjectName::new("a", "x"),
+            service_type: ServiceType::ExternalName,
+            cluster_ips: Vec::new(),
+            external_name: Some(external.to_owned()),
+            external_ips: Vec::new(),
+            ports: ports
+                .iter()
+                .map(|(name, port, target)| ServicePort {
+                    name: (*name).into(),
+                    port: *port,
+                    target_number: Some(*target),
+                    tcp: true,
+                    app_protocol: None,
+                })
+                .collect(),
+            load_balancer: Vec::new(),
+            publish_not_ready: false,
+            traffic_distribution: None,
+            annotations: Default::default(),
+        }
+    }
+
+    fn with(resolved: Option<Resolved>) -> Snapshot {
+        let mut snapshot = Snapshot::default();
+        if let Some(resolved) = resolved {
+            snapshot.host_names.insert("db.example.com".into(), Arc::new(resolved));
+        }
+        snapshot
+    }
+
+    fn number(number: u16) -> ServicePortRef {
+        ServicePortRef::Number(number)
+    }
+
+    fn addresses(external: &External) -> Vec<String> {
+        external.addresses.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn all_addresses_of_a_name_are_used() {
+        let found = Resolved::found(["2001:db8::1".parse().unwrap(), "192.0.2.1".parse().unwrap()]);
+        let external = resolve(&service("DB.example.com.", &[]), Some(&number(8080)), &with(Some(found)));
+        assert_eq!(addresses(&external), ["192.0.2.1:8080", "[2001:db8::1]:8080"]);
+        assert_eq!((external.host_name.as_deref(), external.problem), (Some("db.example.com"), None));
+    }
+
+    #[test]
+    fn a_port_need_not_exist_and_a_target_port_counts() {
+        let service = service("192.0.2.1", &[("http", 80, 8080)]);
+        let of = |port: Option<&ServicePortRef>| addresses(&resolve(&service, port, &Snapshot::default()));
+        assert_eq!(of(Some(&number(80))), ["192.0.2.1:8080"]);
+        assert_eq!(of(Some(&number(9))), ["192.0.2.1:9"]);
+        assert_eq!(of(Some(&ServicePortRef::Name("http".into()))), ["192.0.2.1:8080"]);
+        assert_eq!(of(None), ["192.0.2.1:8080"]);
+        assert_eq!(of(Some(&ServicePortRef::Name("other".into()))), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_leads_back_to_this_machine_is_refused() {
+        for external in [
+            "localhost",
+            "LOCALHOST.",
+            "a.localhost",
+            "127.0.0.1",
+            "::1",
+            "169.254.169.254",
+            "0.0.0.0",
+            "fe80::1",
+            "::ffff:127.0.0.1",
+        ] {
+            let found = resolve(&service(external, &[]), Some(&number(80)), &Snapshot::default());
+            assert!(
+                found.addresses.is_empty() && found.problem.is_some_and(|text| text.contains("refused")),
+                "{external}"
+            );
+        }
+        let mixed = Resolved::found(["127.0.0.1".parse().unwrap(), "192.0.2.1".parse().unwrap()]);
+        let found = resolve(&service("db.example.com", &[]), Some(&number(80)), &with(Some(mixed)));
+        assert_eq!(addresses(&found), ["192.0.2.1:80"]);
+        assert!(found.problem.is_some_and(|text| text.contains("127.0.0.1, which is refused")));
+    }
+
+    #[test]
+    fn a_name_that_cannot_be_resolved_says_why() {
+        let service = service("db.example.com", &[]);
+        let problem = |resolved| resolve(&service, Some(&number(80)), &with(resolved)).problem.unwrap_or_default();
+        assert!(problem(None).ends_with("it has not been looked up yet"));
+        assert!(problem(Some(Resolved::failed("no such name"))).ends_with("no such name"));
+    }
+}

@@ -1,0 +1,147 @@
+//! Host names → addresses: a stage between a source and the reconcile loop, which adds to every snapshot what the names
+//! that the latest table refers to resolve to.
+//!
+//! A name is looked up again when its answer has run out. A failure leaves the last addresses in place for as long as it
+//! lasts, since a resolver that is down says nothing about the name; only the answer that there is no such name, given
+//! twice, empties it. A name that nobody refers to any more is forgotten. Must not know: what names are for.
+
+mod lookup;
+mod names;
+
+use self::names::Names;
+pub use self::{lookup::Resolver, names::Outcome};
+use crate::{
+    compile::References,
+    reconcile::{Coverage, Feed, Looked},
+    snapshot::Snapshot,
+};
+use futures::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
+use std::{sync::Arc, time::Duration};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until},
+};
+use tracing::debug;
+
+/// Lookups at the same time.
+const CONCURRENCY: usize = 32;
+
+/// Looks one name up. Implemented by [`Resolver`], and by tests.
+pub trait Lookup: Send + Sync + 'static {
+    /// The addresses of a name, and for how long they hold.
+    fn lookup(&self, host_name: Arc<str>) -> BoxFuture<'static, Outcome>;
+}
+
+/// The stage.
+pub struct Stage<L> {
+    lookup: L,
+    source: Feed,
+    references: watch::Receiver<References>,
+    snapshots: watch::Sender<Option<Snapshot>>,
+    coverage: watch::Sender<Coverage>,
+    names: Names,
+    lookups: FuturesUnordered<BoxFuture<'static, (Arc<str>, Outcome)>>,
+}
+
+// === impl Stage ===
+
+impl<L: Lookup> Stage<L> {
+    /// A stage behind a source. `references` is what tables refer to.
+    #[must_use]
+    pub fn new(lookup: L, source: Feed, references: watch::Receiver<References>) -> (Self, Feed) {
+        let (snapshots, snapshots_receiver) = watch::channel(None);
+        let (coverage, coverage_receiver) = watch::channel(Coverage::Looked(Arc::default()));
+        let stage = Self {
+            lookup,
+            source,
+            references,
+            snapshots,
+            coverage,
+            names: Names::default(),
+            lookups: FuturesUnordered::new(),
+        };
+        (stage, Feed { snapshots: snapshots_receiver, coverage: coverage_receiver })
+    }
+
+    /// Runs until the source is gone.
+    pub async fn run(mut self) {
+        self.references.mark_changed();
+        self.source.snapshots.mark_changed();
+        self.source.coverage.mark_changed();
+        loop {
+            let next = self.names.next(self.lookups.len() < CONCURRENCY);
+            let due = async {
+                match next {
+                    Some(at) => sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                changed = self.references.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    self.names.refer(&self.references.borrow_and_update().host_names, Instant::now());
+                }
+                changed = self.source.snapshots.changed() => if changed.is_err() { return },
+                changed = self.source.coverage.changed() => if changed.is_err() { return },
+                Some((name, outcome)) = self.lookups.next(), if !self.lookups.is_empty() => {
+                    debug!(%name, ?outcome, "looked up");
+                    self.names.heard(&name, outcome, Instant::now());
+                }
+                () = due => {}
+            }
+            let free = CONCURRENCY.saturating_sub(self.lookups.len());
+            for name in self.names.take_due(free, Instant::now()) {
+                let lookup = self.lookup.lookup(Arc::clone(&name));
+                self.lookups.push(Box::pin(async move { (name, lookup.await) }));
+            }
+            self.publish();
+        }
+    }
+
+    /// The snapshot first: what is covered is part of what was published.
+    fn publish(&mut self) {
+        // Read before the snapshot for the same reason.
+        let covered = self.source.coverage.borrow_and_update().clone();
+        if let Some(snapshot) = self.source.snapshots.borrow_and_update().clone() {
+            let snapshot = Snapshot { host_names: self.names.resolved().clone(), ..snapshot };
+            self.snapshots.send_if_modified(|current| {
+                let differs = current.as_ref().is_none_or(|current| !current.is_same(&snapshot));
+                if differs {
+                    *current = Some(snapshot);
+                }
+                differs
+            });
+        }
+        let referred = self.references.borrow();
+        let host_names = referred.host_names.clone();
+        let pending = self.names.pending(Instant::now());
+        let looked = match covered {
+            Coverage::Looked(looked) => Looked {
+                references: References { host_names, ..looked.references.clone() },
+                pending: References { host_names: pending, ..looked.pending.clone() },
+            },
+            Coverage::Everything => Looked {
+                references: referred.clone(),
+                pending: References { host_names: pending, ..References::default() },
+            },
+        };
+        drop(referred);
+        self.coverage.send_if_modified(|current| {
+            let differs = !matches!(current, Coverage::Looked(current) if current.is_same(&looked));
+            if differs {
+                *current = Coverage::Looked(Arc::new(looked));
+            }
+            differs
+        });
+    }
+}
+
+/// How long a table waits for a name that it is the first to refer to. A resolver that does not answer must not keep
+/// everything else from being served.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,199 @@
+//! The stage with a resolver that answers as it is told, under a clock that stands still until somebody waits.
+
+use super::{Lookup, Outcome, Stage};
+use crate::{
+    compile::References,
+    reconcile::{Coverage, Feed, Looked},
+    snapshot::{Resolved, Snapshot},
+};
+use futures::{FutureExt as _, future::BoxFuture};
+use parking_lot::Mutex;
+use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
+use tokio::{sync::watch, time::Instant};
+
+/// Answers from a table; a name without an entry is never answered.
+#[derive(Clone, Default)]
+struct Fake(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    answers: HashMap<String, Outcome>,
+    asked: Vec<(String, Instant)>,
+}
+
+struct Fixture {
+    fake: Fake,
+    references: watch::Sender<References>,
+    source: watch::Sender<Option<Snapshot>>,
+    feed: Feed,
+    _coverage: watch::Sender<Coverage>,
+}
+
+impl Lookup for Fake {
+    fn lookup(&self, host_name: Arc<str>) -> BoxFuture<'static, Outcome> {
+        let mut state = self.0.lock();
+        state.asked.push((host_name.to_string(), Instant::now()));
+        match state.answers.get(&*host_name).cloned() {
+            Some(outcome) => async move { outcome }.boxed(),
+            None => std::future::pending().boxed(),
+        }
+    }
+}
+
+impl Fixture {
+    fn start() -> Self {
+        let fake = Fake::default();
+        let (references, referred) = watch::channel(References::default());
+        let (source, snapshots) = watch::channel(Some(Snapshot::default()));
+        let (coverage, covered) = watch::channel(Coverage::Everything);
+        let (stage, feed) = Stage::new(fake.clone(), Feed { snapshots, coverage: covered }, referred);
+        tokio::spawn(stage.run());
+        Self { fake, references, source, feed, _coverage: coverage }
+    }
+
+    fn answer(&self, name: &str, outcome: Outcome) {
+        self.fake.0.lock().answers.insert(name.to_owned(), outcome);
+    }
+
+    fn refer(&self, names: &[&str]) {
+        let host_names = names.iter().map(|name| Arc::from(*name)).collect();
+        self.references.send_replace(References { host_names, ..References::default() });
+    }
+
+    fn times(&self, name: &str) -> usize {
+        self.fake.0.lock().asked.iter().filter(|(asked, _)| asked == name).count()
+    }
+
+    /// Waits until a name resolves to this; `None` when it is not known.
+    async fn resolves(&mut self, name: &str, expected: Option<Resolved>) {
+        let found = |snapshot: &Option<Snapshot>| {
+            let snapshot = snapshot.as_ref()?;
+            Some(snapshot.host_names.get(name).map(|resolved| (**resolved).clone()))
+        };
+        let waiting = self.feed.snapshots.wait_for(|snapshot| found(snapshot) == Some(expected.clone()));
+        let result = tokio::time::timeout(Duration::from_secs(600), waiting).await.map(|_| ());
+        assert!(result.is_ok(), "{name} is {:?}, not {expected:?}", found(&self.feed.snapshots.borrow()));
+    }
+
+    /// Waits until the name is covered, and returns how long that took.
+    async fn covered(&mut self, name: &str) -> Duration {
+        let start = Instant::now();
+        let known = |coverage: &Coverage| match coverage {
+            Coverage::Everything => false,
+            Coverage::Looked(looked) => {
+                let Looked { references, pending } = &**looked;
+                references.host_names.contains(name) && !pending.host_names.contains(name)
+            }
+        };
+        self.feed.coverage.wait_for(known).await.unwrap();
+        start.elapsed()
+    }
+}
+
+fn found(address: &str, seconds: u64) -> Outcome {
+    Outcome::Found(vec![ip(address)], Duration::from_secs(seconds))
+}
+
+fn ip(address: &str) -> IpAddr {
+    address.parse().unwrap()
+}
+
+fn resolved(address: &str) -> Option<Resolved> {
+    Some(Resolved::found([ip(address)]))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_is_looked_up_again_when_its_answer_has_run_out() {
+    let mut fixture = Fixture::start();
+    fixture.answer("a", found("192.0.2.1", 30));
+    fixture.refer(&["a"]);
+    fixture.resolves("a", resolved("192.0.2.1")).await;
+    let start = Instant::now();
+    fixture.answer("a", found("192.0.2.2", 0));
+    fixture.resolves("a", resolved("192.0.2.2")).await;
+    assert_eq!(start.elapsed().as_secs(), 30);
+    // A server that says zero is not asked in a loop.
+    tokio::time::sleep(Duration::from_millis(4500)).await;
+    assert_eq!(fixture.times("a"), 6);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_stays_the_same_is_no_news() {
+    let mut fixture = Fixture::start();
+    fixture.answer("a", found("192.0.2.1", 1));
+    fixture.refer(&["a"]);
+    fixture.resolves("a", resolved("192.0.2.1")).await;
+    fixture.feed.snapshots.mark_unchanged();
+    tokio::time::sleep(Duration::from_millis(10_500)).await;
+    assert_eq!(fixture.times("a"), 11);
+    assert!(!fixture.feed.snapshots.has_changed().unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_resolver_that_is_down_takes_nothing_away() {
+    let mut fixture = Fixture::start();
+    fixture.answer("a", found("192.0.2.1", 1));
+    fixture.refer(&["a"]);
+    fixture.resolves("a", resolved("192.0.2.1")).await;
+    fixture.answer("a", Outcome::Failed("timed out".into()));
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    fixture.resolves("a", resolved("192.0.2.1")).await;
+    // Asked less and less often, and heard at the next attempt.
+    assert!(fixture.times("a") < 20, "{}", fixture.times("a"));
+    fixture.answer("a", found("192.0.2.2", 1));
+    fixture.resolves("a", resolved("192.0.2.2")).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn that_there_is_no_such_name_is_believed_the_second_time() {
+    let mut fixture = Fixture::start();
+    fixture.answer("a", found("192.0.2.1", 1));
+    fixture.refer(&["a"]);
+    fixture.resolves("a", resolved("192.0.2.1")).await;
+    fixture.answer("a", Outcome::Missing("no such name".into()));
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert_eq!(fixture.times("a"), 2);
+    fixture.resolves("a", resolved("192.0.2.1")).await;
+    fixture.resolves("a", Some(Resolved::failed("no such name"))).await;
+    assert_eq!(fixture.times("a"), 3);
+    // One that never had an address is believed at once.
+    fixture.answer("b", Outcome::Missing("no such name".into()));
+    fixture.refer(&["a", "b"]);
+    fixture.resolves("b", Some(Resolved::failed("no such name"))).await;
+    assert_eq!(fixture.times("b"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn names_that_nobody_refers_to_are_forgotten() {
+    let mut fixture = Fixture::start();
+    fixture.answer("a", found("192.0.2.1", 5));
+    fixture.refer(&["a"]);
+    fixture.resolves("a", resolved("192.0.2.1")).await;
+    fixture.refer(&[]);
+    fixture.resolves("a", None).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(fixture.times("a"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_is_waited_for_but_not_for_long() {
+    let mut fixture = Fixture::start();
+    fixture.answer("a", found("192.0.2.1", 5));
+    fixture.refer(&["a"]);
+    assert_eq!(fixture.covered("a").await, Duration::ZERO);
+    assert!(fixture.feed.snapshots.borrow().as_ref().unwrap().host_names.contains_key("a"));
+    fixture.refer(&["a", "silent"]);
+    let waited = fixture.covered("silent").await;
+    assert!(waited >= Duration::from_secs(2) && waited < Duration::from_secs(3), "{waited:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn snapshots_of_the_source_pass_with_what_is_known() {
+    let mut fixture = Fixture::start();
+    fixture.answer("a", found("192.0.2.1", 3600));
+    fixture.refer(&["a"]);
+    fixture.resolves("a", resolved("192.0.2.1")).await;
+    fixture.source.send_replace(Some(Snapshot { zone: Some("z".into()), ..Snapshot::default() }));
+    let passed = fixture.feed.snapshots.wait_for(|it| it.as_ref().is_some_and(|it| it.zone.is_some())).await.unwrap();
+    assert!(passed.as_ref().unwrap().host_names.contains_key("a"));
+}
