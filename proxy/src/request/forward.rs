@@ -22,6 +22,9 @@ use hyper::{body::Incoming, upgrade::OnUpgrade};
 use std::rc::Rc;
 
 pub(super) const UPGRADE: HeaderValue = HeaderValue::from_static("upgrade");
+/// Tries that do not count because they only met a connection that had come to its end. One is enough for HTTP/1.1, where
+/// the second connection is new; an endpoint of HTTP/2 may refuse streams for as long as it is asked.
+const FREE_TRIES: u32 = 3;
 const TRAILERS: HeaderValue = HeaderValue::from_static("trailers");
 
 /// A response head, and what delivers the rest.
@@ -178,8 +181,9 @@ pub(super) async fn forward(
     let mut tries = Tries::new(&destination.policy.retry, &outbound.head.method, exchange.start());
     let repeatable = tries.may_repeat() && matches!(body, RequestBody::Empty);
     let mut tried: Vec<Endpoint> = Vec::new();
-    // After a stale connection the same endpoint is asked again, on a connection that cannot be stale.
+    // After a stale connection the same endpoint is asked again, over HTTP/1.1 on a connection that cannot be stale.
     let mut again: Option<Endpoint> = None;
+    let mut free = FREE_TRIES;
     loop {
         let fresh_only = again.is_some();
         let picked = again.take().or_else(|| balancer.pick(destination.backend, &tried));
@@ -189,7 +193,7 @@ pub(super) async fn forward(
         let request = outbound.request(body);
         let attempted = if destination.protocol.is_http2() {
             // Boxed, so that the requests of HTTP/1.1 are not as large as those of HTTP/2.
-            Box::pin(attempt_http2(destination, endpoint, request, fresh_only, exchange)).await
+            Box::pin(attempt_http2(destination, endpoint, request, exchange)).await
         } else {
             attempt(destination, endpoint, request, fresh_only, exchange).await
         };
@@ -202,13 +206,14 @@ pub(super) async fn forward(
         };
         // What went wrong with the client's body explains the connection's error.
         let failure = destination.progress.as_ref().and_then(|progress| progress.take_failure());
-        let stale = failed.stale && failure.is_none() && !fresh_only;
+        let stale = failed.stale && failure.is_none() && free > 0;
         let error = failure.unwrap_or(failed.error);
         let next = failed.body.or_else(|| repeatable.then_some(RequestBody::Empty));
         match next {
             Some(next) if stale => {
                 body = next;
                 tries.forgive();
+                free -= 1;
                 again = Some(endpoint);
             }
             next => {
@@ -257,11 +262,10 @@ async fn attempt_http2(
     destination: &Destination<'_>,
     endpoint: Endpoint,
     request: Request<RequestBody>,
-    fresh_only: bool,
     exchange: &mut Exchange,
 ) -> Result<Answered, Box<Unanswered>> {
     let (worker, deadline) = (destination.connection.worker(), destination.deadline);
-    let acquired = http2::acquire(worker, destination.target(endpoint), fresh_only);
+    let acquired = http2::acquire(worker, destination.target(endpoint));
     let acquired = deadline.limit(destination.policy.connect_timeout, acquired).await;
     let lease = match acquired.unwrap_or(Err(ProxyError::ConnectTimeout)) {
         Ok((lease, connected)) => {

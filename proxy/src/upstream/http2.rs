@@ -9,7 +9,7 @@ mod shares;
 mod upload;
 
 pub(crate) use self::exchange::{Exchange, send};
-pub(super) use self::shares::{Share, Shares, Want};
+pub(super) use self::shares::{Share, Shares};
 use super::{Key, Target, connect};
 use crate::{error::ProxyError, table::UpstreamKeepAlive, timeout::Tick, worker::Worker};
 use bytes::Bytes;
@@ -76,12 +76,11 @@ struct Connecting<'a> {
     done: bool,
 }
 
-/// A stream on a connection that is there, or on a new one (`true`). `fresh` wants one that cannot be stale. The caller
-/// limits the time.
-pub(crate) async fn acquire(worker: &Rc<Worker>, target: Target<'_>, fresh: bool) -> Result<(Lease, bool), ProxyError> {
-    let mut want = Want { fresh, wait: true };
+/// A stream on a connection that is there, or on a new one (`true`). The caller limits the time.
+pub(crate) async fn acquire(worker: &Rc<Worker>, target: Target<'_>) -> Result<(Lease, bool), ProxyError> {
+    let mut wait = true;
     loop {
-        match worker.pooled(|pool, limits, now| pool.share(target, want, limits, now)) {
+        match worker.pooled(|pool, limits, now| pool.share(target, wait, limits, now)) {
             Share::Use(connection) => return Ok((Lease { connection, worker: Rc::clone(worker) }, false)),
             Share::Wait { changed, failures } => {
                 let notified = changed.notified();
@@ -89,7 +88,7 @@ pub(crate) async fn acquire(worker: &Rc<Worker>, target: Target<'_>, fresh: bool
                 notified.await;
                 drop(waiting);
                 // Behind one that failed nobody queues up again: a dead endpoint would cost the last one many timeouts.
-                want.wait = with_shares(worker, target, |shares| shares.failures()) == Some(failures);
+                wait = with_shares(worker, target, |shares| shares.failures()) == Some(failures);
             }
             Share::Connect => {
                 let connecting = Connecting::begin(worker, target);

@@ -75,13 +75,7 @@ impl Pool {
 
     /// Finds an HTTP/2 connection to the target with room for one more request, or says how to come by one. The
     /// connection that is found is no longer idle.
-    pub(super) fn share(
-        &mut self,
-        target: Target<'_>,
-        want: http2::Want,
-        limits: &UpstreamKeepAlive,
-        now: Tick,
-    ) -> Share {
+    pub(super) fn share(&mut self, target: Target<'_>, wait: bool, limits: &UpstreamKeepAlive, now: Tick) -> Share {
         if limits.connections == 0 {
             return Share::Connect;
         }
@@ -89,7 +83,7 @@ impl Pool {
             self.http2.insert(target.to_key(), Shares::default());
         }
         let Some(shares) = self.http2.get_mut(&target) else { return Share::Connect };
-        let share = shares.find(want, limits, now, &mut self.total);
+        let share = shares.find(wait, limits, now, &mut self.total);
         if let Share::Use(connection) = &share
             && connection.begin()
         {

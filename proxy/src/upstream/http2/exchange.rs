@@ -65,6 +65,10 @@ pub(crate) async fn send(
         Ok(Err(error)) => {
             // RFC 9113 §8.7: streams that were refused, and those above the last one of a GOAWAY, were not processed.
             let refused = error.is_remote() && (error.is_go_away() || error.reason() == Some(Reason::REFUSED_STREAM));
+            if refused {
+                // It may refuse the next one, too.
+                lease.suspect();
+            }
             let stale = refused || (error.is_io() && lease.connection.is_reused());
             let body = match upload {
                 None if refused => Some(RequestBody::Empty),

@@ -21,15 +21,6 @@ pub(in crate::upstream) struct Shares {
     changed: Rc<Notify>,
 }
 
-/// What a request wants.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::upstream) struct Want {
-    /// A connection of its own making.
-    pub(in crate::upstream) fresh: bool,
-    /// It would wait for one that another request opens.
-    pub(in crate::upstream) wait: bool,
-}
-
 /// How a request comes by a connection.
 #[derive(Debug)]
 pub(in crate::upstream) enum Share {
@@ -44,17 +35,14 @@ pub(in crate::upstream) enum Share {
 // === impl Shares ===
 
 impl Shares {
-    /// Finds a connection with room. Those that take no further request are let go on the way.
+    /// Finds a connection with room, or one to `wait` for. Those that take no further request are let go on the way.
     pub(in crate::upstream) fn find(
         &mut self,
-        want: Want,
+        wait: bool,
         limits: &UpstreamKeepAlive,
         now: Tick,
         idle: &mut usize,
     ) -> Share {
-        if want.fresh {
-            return Share::Connect;
-        }
         let mut index = 0;
         while let Some(connection) = self.connections.get(index) {
             if !connection.is_usable(limits, now) {
@@ -69,7 +57,7 @@ impl Shares {
             index += 1;
         }
         // Whoever opens a connection has its first stream.
-        if want.wait && self.waiting < self.connecting * self.streams.saturating_sub(1) {
+        if wait && self.waiting < self.connecting * self.streams.saturating_sub(1) {
             return Share::Wait { changed: Rc::clone(&self.changed), failures: self.failures };
         }
         Share::Connect
