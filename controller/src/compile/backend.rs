@@ -7,7 +7,7 @@
 pub(super) mod port;
 
 use super::{
-    Options, endpoints,
+    Options, app_protocol, endpoints,
     external_name::{self, External},
     host::HostId,
 };
@@ -349,7 +349,7 @@ fn resolve(reference: &Reference, snapshot: &Snapshot, options: &Options) -> Res
             let switch = "--disable-svc-external-name switches off";
             return nothing(Reason::UnsupportedValue, format!("Service {name} has type ExternalName, which {switch}"));
         }
-        return external(service, reference, snapshot);
+        return external(service, reference, snapshot, options);
     }
     let (port, cluster_ip) = match reference {
         Reference::Default(_) => match first_port(service) {
@@ -373,17 +373,24 @@ fn resolve(reference: &Reference, snapshot: &Snapshot, options: &Options) -> Res
         };
         (Reason::NoEndpoints, format!("Service {name} has no ready endpoint{of_port}"))
     });
-    Resolution { protocol: Protocol::Http1, endpoints, problem, host_name: None }
+    let protocol = match reference {
+        // As in ingress-nginx, which speaks plain HTTP to the global default backend whatever anybody says.
+        Reference::Default(_) => Protocol::Http1,
+        Reference::Port { .. } => app_protocol::of(port, options),
+    };
+    Resolution { protocol, endpoints, problem, host_name: None }
 }
 
-fn external(service: &Service, reference: &Reference, snapshot: &Snapshot) -> Resolution {
+fn external(service: &Service, reference: &Reference, snapshot: &Snapshot, options: &Options) -> Resolution {
     let wanted = match reference {
         Reference::Default(_) => None,
         Reference::Port { port, .. } => Some(port),
     };
+    // A port that the Service does not have says nothing about what is spoken on it.
+    let known = wanted.and_then(|wanted| port::find(service, wanted).ok());
     let External { addresses, host_name, problem } = external_name::resolve(service, wanted, snapshot);
     Resolution {
-        protocol: Protocol::Http1,
+        protocol: known.map_or(Protocol::Http1, |port| app_protocol::of(port, options)),
         endpoints: addresses.into_iter().map(|address| Endpoint { address }).collect(),
         problem: problem.map(|text| (Reason::BackendNotFound, text)),
         host_name,
