@@ -16,10 +16,10 @@
 
 mod backend;
 mod builder;
+mod by_name;
 mod certificate;
 mod host;
 mod path;
-mod persistent;
 mod policy;
 mod settings;
 mod view;

@@ -1,26 +1,30 @@
 //! Certificates by server name.
 
-use super::{HostMatch, HostName, persistent::Map};
+use super::{
+    HostMatch, HostName,
+    by_name::{ByName, Named},
+};
 use crate::tls::Certificate;
 use std::sync::Arc;
 
 /// Which certificate answers which server name: exact, else one-label wildcard, else the default. A clone costs the
 /// same however many there are.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct CertificateIndex {
-    exact: Map<HostName, Named>,
-    wildcard: Map<HostName, Named>,
+    exact: ByName<Entry>,
+    wildcard: ByName<Entry>,
     default: Arc<Certificate>,
 }
 
 /// The certificate of a name; `None` is the default one, which a name can ask for lest that of a wildcard answer.
-type Named = Option<Arc<Certificate>>;
+#[derive(Clone, Debug)]
+struct Entry(HostName, Option<Arc<Certificate>>);
 
 // === impl CertificateIndex ===
 
 impl CertificateIndex {
     pub(super) fn new(default: Arc<Certificate>) -> Self {
-        Self { exact: Map::default(), wildcard: Map::default(), default }
+        Self { exact: ByName::default(), wildcard: ByName::default(), default }
     }
 
     /// Changes the certificate for names that no other one answers.
@@ -29,23 +33,25 @@ impl CertificateIndex {
     }
 
     /// Changes the certificate of a pattern. The catch-all always has the default one.
-    pub(super) fn insert(&mut self, host: &HostMatch, certificate: Named) {
-        let same = |known: Option<&Named>| known.is_some_and(|known| *known == certificate);
-        match host {
-            HostMatch::Exact(name) if !same(self.exact.get(name)) => _ = self.exact.insert(name.clone(), certificate),
-            HostMatch::Wildcard(name) if !same(self.wildcard.get(name)) => {
-                _ = self.wildcard.insert(name.clone(), certificate);
-            }
-            HostMatch::Exact(_) | HostMatch::Wildcard(_) | HostMatch::Any => {}
+    pub(super) fn insert(&mut self, host: &HostMatch, certificate: Option<Arc<Certificate>>) {
+        let Some((index, name)) = self.index(host) else { return };
+        if index.get(name.as_str()).is_none_or(|Entry(_, known)| *known != certificate) {
+            index.insert(Entry(name.clone(), certificate));
         }
     }
 
     /// A pattern has no certificate of its own any more.
     pub(super) fn remove(&mut self, host: &HostMatch) {
+        if let Some((index, name)) = self.index(host) {
+            index.remove(name.as_str());
+        }
+    }
+
+    fn index<'a>(&mut self, host: &'a HostMatch) -> Option<(&mut ByName<Entry>, &'a HostName)> {
         match host {
-            HostMatch::Exact(name) if self.exact.contains_key(name) => _ = self.exact.remove(name),
-            HostMatch::Wildcard(name) if self.wildcard.contains_key(name) => _ = self.wildcard.remove(name),
-            HostMatch::Exact(_) | HostMatch::Wildcard(_) | HostMatch::Any => {}
+            HostMatch::Exact(name) => Some((&mut self.exact, name)),
+            HostMatch::Wildcard(name) => Some((&mut self.wildcard, name)),
+            HostMatch::Any => None,
         }
     }
 
@@ -61,7 +67,7 @@ impl CertificateIndex {
     pub fn find(&self, server_name: Option<&str>) -> &Arc<Certificate> {
         let Some(name) = server_name else { return &self.default };
         let named = self.exact.get(name).or_else(|| name.split_once('.').and_then(|(_, rest)| self.wildcard.get(rest)));
-        named.and_then(Option::as_ref).unwrap_or(&self.default)
+        named.and_then(|Entry(_, certificate)| certificate.as_ref()).unwrap_or(&self.default)
     }
 
     /// The certificate for names that no other one answers.
@@ -73,11 +79,21 @@ impl CertificateIndex {
     /// All entries but the default, sorted by pattern.
     #[must_use]
     pub fn sorted(&self) -> Vec<(HostMatch, &Arc<Certificate>)> {
-        let exact = self.exact.iter().map(|(name, named)| (HostMatch::Exact(name.clone()), named));
-        let wildcard = self.wildcard.iter().map(|(name, named)| (HostMatch::Wildcard(name.clone()), named));
-        let mut entries: Vec<_> =
-            exact.chain(wildcard).map(|(host, named)| (host, named.as_ref().unwrap_or(&self.default))).collect();
+        let exact = self.exact.iter().map(|entry| (HostMatch::Exact(entry.0.clone()), entry));
+        let wildcard = self.wildcard.iter().map(|entry| (HostMatch::Wildcard(entry.0.clone()), entry));
+        let mut entries: Vec<_> = exact
+            .chain(wildcard)
+            .map(|(host, Entry(_, certificate))| (host, certificate.as_ref().unwrap_or(&self.default)))
+            .collect();
         entries.sort_by(|a, b| a.0.cmp(&b.0));
         entries
+    }
+}
+
+// === impl Entry ===
+
+impl Named for Entry {
+    fn name(&self) -> &HostName {
+        &self.0
     }
 }

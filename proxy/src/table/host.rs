@@ -3,7 +3,10 @@
 //! Matching ignores case, port and one trailing dot, as ingress-nginx does; a wildcard covers exactly one label of
 //! letters, digits, `_` and `-`.
 
-use super::{VirtualHost, persistent::Map};
+use super::{
+    VirtualHost,
+    by_name::{ByName, Named},
+};
 use serde::Serialize;
 use std::{fmt, sync::Arc};
 
@@ -33,12 +36,16 @@ pub struct InvalidHost {
 
 /// Virtual hosts by pattern; the catch-all always exists. A clone costs the same however many there are, and shares
 /// all of them.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct HostIndex {
-    exact: Map<HostName, Arc<VirtualHost>>,
-    wildcard: Map<HostName, Arc<VirtualHost>>,
+    exact: ByName<Entry>,
+    wildcard: ByName<Entry>,
     any: Arc<VirtualHost>,
 }
+
+/// A virtual host with a name: never the catch-all.
+#[derive(Clone, Debug)]
+struct Entry(Arc<VirtualHost>);
 
 /// Longest DNS name in text form (RFC 1035 §2.3.4).
 const MAX_NAME: usize = 253;
@@ -134,22 +141,22 @@ impl Serialize for HostMatch {
 
 impl HostIndex {
     pub(super) fn new(any: Arc<VirtualHost>) -> Self {
-        Self { exact: Map::default(), wildcard: Map::default(), any }
+        Self { exact: ByName::default(), wildcard: ByName::default(), any }
     }
 
     pub(super) fn insert(&mut self, host: Arc<VirtualHost>) {
         match host.host() {
-            HostMatch::Exact(name) => self.exact.insert(name.clone(), host),
-            HostMatch::Wildcard(name) => self.wildcard.insert(name.clone(), host),
-            HostMatch::Any => Some(std::mem::replace(&mut self.any, host)),
-        };
+            HostMatch::Exact(_) => self.exact.insert(Entry(host)),
+            HostMatch::Wildcard(_) => self.wildcard.insert(Entry(host)),
+            HostMatch::Any => self.any = host,
+        }
     }
 
     /// Removes the virtual host of a pattern. The catch-all can only be replaced.
     pub(super) fn remove(&mut self, host: &HostMatch) {
         match host {
-            HostMatch::Exact(name) => _ = self.exact.remove(name),
-            HostMatch::Wildcard(name) => _ = self.wildcard.remove(name),
+            HostMatch::Exact(name) => self.exact.remove(name.as_str()),
+            HostMatch::Wildcard(name) => self.wildcard.remove(name.as_str()),
             HostMatch::Any => {}
         }
     }
@@ -157,8 +164,8 @@ impl HostIndex {
     /// The virtual host of just this pattern.
     pub(super) fn get(&self, host: &HostMatch) -> Option<&Arc<VirtualHost>> {
         match host {
-            HostMatch::Exact(name) => self.exact.get(name),
-            HostMatch::Wildcard(name) => self.wildcard.get(name),
+            HostMatch::Exact(name) => self.exact.get(name.as_str()).map(|Entry(host)| host),
+            HostMatch::Wildcard(name) => self.wildcard.get(name.as_str()).map(|Entry(host)| host),
             HostMatch::Any => Some(&self.any),
         }
     }
@@ -188,13 +195,13 @@ impl HostIndex {
     }
 
     fn find_lower_case(&self, name: &str) -> &Arc<VirtualHost> {
-        if let Some(found) = self.exact.get(name) {
+        if let Some(Entry(found)) = self.exact.get(name) {
             return found;
         }
         if !self.wildcard.is_empty()
             && let Some((label, rest)) = name.split_once('.')
             && is_wildcard_label(label)
-            && let Some(found) = self.wildcard.get(rest)
+            && let Some(Entry(found)) = self.wildcard.get(rest)
         {
             return found;
         }
@@ -210,7 +217,7 @@ impl HostIndex {
     /// All virtual hosts in order of precedence, then by name.
     #[must_use]
     pub fn sorted(&self) -> Vec<&Arc<VirtualHost>> {
-        let mut hosts: Vec<_> = self.exact.values().chain(self.wildcard.values()).collect();
+        let mut hosts: Vec<_> = self.exact.iter().chain(self.wildcard.iter()).map(|Entry(host)| host).collect();
         hosts.push(&self.any);
         hosts.sort_by(|a, b| a.host().cmp(b.host()));
         hosts
@@ -226,6 +233,17 @@ impl HostIndex {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         false
+    }
+}
+
+// === impl Entry ===
+
+impl Named for Entry {
+    fn name(&self) -> &HostName {
+        match self.0.host() {
+            HostMatch::Exact(name) | HostMatch::Wildcard(name) => name,
+            HostMatch::Any => unreachable!("the catch-all has no name and stands beside the index"),
+        }
     }
 }
 

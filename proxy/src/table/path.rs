@@ -35,18 +35,32 @@ pub enum BadPath {
 #[derive(Clone)]
 pub(super) struct PathIndex {
     /// Only for hosts with more than [`FEW`] routes.
-    router: Option<Box<matchit::Router<Slot>>>,
+    tree: Option<Box<Tree>>,
 }
 
 /// So many routes are compared one after the other. Most hosts have no more, and a tree per host would take more memory
 /// than its routes; looking at eight takes about as long as going down the tree.
 const FEW: usize = 8;
 
-/// What stands at one position of the tree: an exact route beats a prefix route of the same length.
+/// Declared paths in a radix tree, prefixes without the slash at their end. They are all literal: with a wildcard per
+/// prefix the tree would have to go back now and then, for which it allocates.
+#[derive(Clone)]
+struct Tree {
+    router: matchit::Router<Slot>,
+    /// The prefix `/`.
+    root: Option<u32>,
+    /// Length of the longest path in the tree: what is longer need not be looked for.
+    longest: usize,
+}
+
+/// What is declared at one path.
 #[derive(Clone, Copy, Debug, Default)]
 struct Slot {
     exact: Option<u32>,
+    /// The prefix `/p`.
     prefix: Option<u32>,
+    /// The prefix `/p/`.
+    with_slash: Option<u32>,
 }
 
 /// How a predicate takes a path.
@@ -115,14 +129,15 @@ impl PathIndex {
     /// Indexes routes with distinct predicates, given best match first.
     pub(super) fn new(routes: &[Arc<Route>]) -> Self {
         debug_assert!(routes.is_sorted_by(|a, b| a.path < b.path));
-        Self { router: (routes.len() > FEW).then(|| Box::new(tree(routes))) }
+        Self { tree: (routes.len() > FEW).then(|| Box::new(Tree::new(routes))) }
     }
 
     /// The best route for a path in normal form. Does not allocate.
     pub(super) fn find<'a>(&self, routes: &'a [Arc<Route>], path: &str) -> Option<&'a Arc<Route>> {
-        let Some(router) = &self.router else { return scan(routes, path) };
-        let slot = router.at(path).ok()?.value;
-        slot.exact.or(slot.prefix).map(|index| &routes[index as usize])
+        match &self.tree {
+            Some(tree) => tree.find(path).map(|index| &routes[index as usize]),
+            None => scan(routes, path),
+        }
     }
 }
 
@@ -147,31 +162,55 @@ fn scan<'a>(routes: &'a [Arc<Route>], path: &str) -> Option<&'a Arc<Route>> {
     with_slash
 }
 
-/// A prefix `/p` takes three entries in the radix tree (`/p`, `/p/` and everything below), because a catch-all parameter
-/// of matchit never matches the empty rest.
-fn tree(routes: &[Arc<Route>]) -> matchit::Router<Slot> {
-    let mut slots = std::collections::BTreeMap::<String, Slot>::new();
-    // Shortest first: a longer prefix then overwrites the `/p/` entry that `/p` made.
-    for (index, route) in routes.iter().enumerate().rev() {
-        let index = u32::try_from(index).expect("fewer than 2^32 routes fit in memory");
-        match &route.path {
-            PathMatch::Exact(path) => slots.entry(escape(path)).or_default().exact = Some(index),
-            PathMatch::Prefix(path) => {
-                let base = escape(path.strip_suffix('/').unwrap_or(path));
-                // `/p/` covers `/p` too (Kubernetes' definition of Prefix), unless `/p` is declared by itself.
-                if !base.is_empty() {
-                    slots.entry(base.clone()).or_default().prefix.get_or_insert(index);
-                }
-                slots.entry(format!("{base}/")).or_default().prefix = Some(index);
-                slots.entry(format!("{base}/{{*rest}}")).or_default().prefix = Some(index);
+// === impl Tree ===
+
+impl Tree {
+    fn new(routes: &[Arc<Route>]) -> Self {
+        let (mut slots, mut root) = (std::collections::BTreeMap::<&str, Slot>::new(), None);
+        for (index, route) in (0..).zip(routes) {
+            match &route.path {
+                PathMatch::Exact(path) => slots.entry(path).or_default().exact = Some(index),
+                PathMatch::Prefix(path) => match path.strip_suffix('/') {
+                    Some("") => root = Some(index),
+                    Some(base) => slots.entry(base).or_default().with_slash = Some(index),
+                    None => slots.entry(path).or_default().prefix = Some(index),
+                },
+            }
+        }
+        let longest = slots.keys().map(|path| path.len()).max().unwrap_or_default();
+        let mut router = matchit::Router::new();
+        for (path, slot) in slots {
+            router.insert(escape(path), slot).expect("distinct literal paths cannot conflict");
+        }
+        Self { router, root, longest }
+    }
+
+    fn find(&self, path: &str) -> Option<u32> {
+        let whole = self.at(path);
+        // `/p/` covers `/p` too (Kubernetes' definition of Prefix), unless `/p` is declared by itself.
+        if let Some(found) = whole.exact.or(whole.prefix).or(whole.with_slash) {
+            return Some(found);
+        }
+        let mut end = path.len();
+        loop {
+            end = path[..end].rfind('/')?;
+            if end == 0 {
+                return self.root;
+            }
+            let slot = self.at(&path[..end]);
+            if let Some(found) = slot.with_slash.or(slot.prefix) {
+                return Some(found);
             }
         }
     }
-    let mut router = matchit::Router::new();
-    for (path, slot) in slots {
-        router.insert(path, slot).expect("escaped literal paths and one catch-all per node cannot conflict");
+
+    /// What is declared at just this path.
+    fn at(&self, path: &str) -> Slot {
+        if path.len() > self.longest {
+            return Slot::default();
+        }
+        self.router.at(path).map_or_else(|_| Slot::default(), |found| *found.value)
     }
-    router
 }
 
 /// Braces are matchit's parameter syntax; doubled they stand for themselves.
