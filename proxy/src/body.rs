@@ -1,13 +1,22 @@
 //! Bodies in both directions: streamed with back-pressure, counted, bounded.
 
+mod http2;
+
+use self::http2::Http2Body;
 use crate::{
-    error::ProxyError, exchange::Exchange, table::Policy, timeout::Deadline, upstream::Connection, worker::Worker,
+    error::ProxyError,
+    exchange::Exchange,
+    table::Policy,
+    timeout::Deadline,
+    upstream::{self, Connection},
+    worker::Worker,
 };
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use std::{
     cell::{Cell, RefCell},
+    collections::VecDeque,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll},
@@ -22,12 +31,22 @@ pub(crate) enum RequestBody {
     Empty,
     /// Streamed from the client.
     Client(ClientBody),
+    /// The same, after an endpoint had taken the first frames of it and refused the request.
+    Again(Box<Again>),
+}
+
+/// A client's body that begins with frames that had been taken from it before.
+pub(crate) struct Again {
+    frames: VecDeque<Frame<Bytes>>,
+    rest: ClientBody,
 }
 
 /// A client's body with its limits.
 pub(crate) struct ClientBody {
     incoming: Incoming,
     progress: Rc<Progress>,
+    /// Whether trailers pass: HTTP/1.1 endpoints get none, as from nginx.
+    trailers: bool,
 }
 
 /// What is known about a client's body while it is streamed; shared with the future that waits for the response.
@@ -49,6 +68,8 @@ enum ProgressState {
     WaitingForClient,
     Sending,
     Complete,
+    /// The endpoint has answered while the body was still under way.
+    Answered,
 }
 
 /// The body of a response on its way to the client. Owns the accounting of its exchange: when the body is dropped,
@@ -61,9 +82,10 @@ pub(crate) struct ResponseBody {
 enum Kind {
     Full(Bytes),
     Streamed(Box<UpstreamBody>),
+    Http2(Box<Http2Body>),
 }
 
-/// A response body that is still arriving.
+/// A response body that is still arriving over HTTP/1.1.
 pub(crate) struct UpstreamBody {
     incoming: Incoming,
     /// `None` once it went back to the pool.
@@ -85,6 +107,7 @@ impl RequestBody {
         policy: &Policy,
         deadline: &Rc<Deadline>,
         client_timeout: Duration,
+        trailers: bool,
     ) -> (Self, Option<Rc<Progress>>) {
         if incoming.is_end_stream() {
             return (Self::Empty, None);
@@ -99,7 +122,42 @@ impl RequestBody {
             send_timeout: policy.send_timeout,
             read_timeout: policy.read_timeout,
         });
-        (Self::Client(ClientBody { incoming, progress: Rc::clone(&progress) }), Some(progress))
+        (Self::Client(ClientBody { incoming, progress: Rc::clone(&progress), trailers }), Some(progress))
+    }
+
+    /// The endpoint has taken some of it.
+    pub(crate) fn moved(&self) {
+        if let Some(progress) = self.progress() {
+            progress.moved();
+        }
+    }
+
+    /// The endpoint has answered: from here on its policy's read timeout is the only one, in both directions.
+    pub(crate) fn answered(&self) {
+        if let Some(progress) = self.progress() {
+            progress.state.set(ProgressState::Answered);
+        }
+    }
+
+    /// The body as it was before `frames` were taken from it.
+    pub(crate) fn again(self, mut frames: Vec<Frame<Bytes>>) -> Self {
+        let rest = match self {
+            Self::Empty => return Self::Empty,
+            Self::Client(rest) => rest,
+            Self::Again(again) => {
+                frames.extend(again.frames);
+                again.rest
+            }
+        };
+        Self::Again(Box::new(Again { frames: frames.into(), rest }))
+    }
+
+    fn progress(&self) -> Option<&Progress> {
+        match self {
+            Self::Empty => None,
+            Self::Client(body) => Some(&body.progress),
+            Self::Again(again) => Some(&again.rest.progress),
+        }
     }
 }
 
@@ -111,6 +169,7 @@ impl Body for RequestBody {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
             Self::Client(body) => body.poll_frame(cx),
+            Self::Again(again) => again.poll_frame(cx),
         }
     }
 
@@ -118,6 +177,7 @@ impl Body for RequestBody {
         match self {
             Self::Empty => true,
             Self::Client(body) => body.incoming.is_end_stream(),
+            Self::Again(again) => again.frames.is_empty() && again.rest.incoming.is_end_stream(),
         }
     }
 
@@ -125,6 +185,24 @@ impl Body for RequestBody {
         match self {
             Self::Empty => SizeHint::with_exact(0),
             Self::Client(body) => body.incoming.size_hint(),
+            // Only HTTP/2 sends a body again, and does not ask for its size.
+            Self::Again(_) => SizeHint::default(),
+        }
+    }
+}
+
+// === impl Again ===
+
+impl Again {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        // It was counted when it was taken for the first time.
+        match self.frames.pop_front() {
+            Some(frame) => {
+                let complete = self.frames.is_empty() && self.rest.incoming.is_end_stream();
+                self.rest.progress.enter(if complete { ProgressState::Complete } else { ProgressState::Sending });
+                Poll::Ready(Some(Ok(frame)))
+            }
+            None => self.rest.poll_frame(cx),
         }
     }
 }
@@ -140,6 +218,10 @@ impl ClientBody {
                 Poll::Pending
             }
             Poll::Ready(Some(Ok(frame))) => {
+                if frame.is_trailers() && !self.trailers {
+                    progress.enter(ProgressState::Complete);
+                    return Poll::Ready(None);
+                }
                 if let Some(data) = frame.data_ref() {
                     progress.bytes.set(progress.bytes.get() + data.len() as u64);
                     if progress.bytes.get() > progress.limit {
@@ -170,12 +252,28 @@ impl Progress {
             // Still waiting for the same bytes: the clock goes on.
             return;
         }
+        if self.state.get() == ProgressState::Answered {
+            // Silence of the client is no fault any more, and anything else counts like a word of the endpoint.
+            if state == ProgressState::Sending {
+                self.deadline.set(self.read_timeout);
+            }
+            return;
+        }
         self.state.set(state);
         self.deadline.set(match state {
             ProgressState::WaitingForClient => self.client_timeout,
             ProgressState::Sending => self.send_timeout,
-            ProgressState::Complete => self.read_timeout,
+            ProgressState::Complete | ProgressState::Answered => self.read_timeout,
         });
+    }
+
+    /// A part of what was read has gone to the endpoint.
+    fn moved(&self) {
+        match self.state.get() {
+            ProgressState::Sending => self.deadline.set(self.send_timeout),
+            ProgressState::Complete | ProgressState::Answered => self.deadline.set(self.read_timeout),
+            ProgressState::WaitingForClient => {}
+        }
     }
 
     fn fail(&self, error: ProxyError) -> BoxError {
@@ -194,7 +292,7 @@ impl Progress {
         match self.state.get() {
             ProgressState::WaitingForClient => ProxyError::ClientTimeout,
             ProgressState::Sending => ProxyError::SendTimeout,
-            ProgressState::Complete => ProxyError::ReadTimeout,
+            ProgressState::Complete | ProgressState::Answered => ProxyError::ReadTimeout,
         }
     }
 }
@@ -232,7 +330,11 @@ impl ResponseBody {
                     worker.give(connection);
                     return Self::full(data);
                 }
-                Some(Ok(Err(other))) => first = Some(Ok(other)),
+                // Trailers of HTTP/1.1 end here, as in nginx.
+                Some(Ok(Err(_))) => {
+                    worker.give(connection);
+                    return Self::empty();
+                }
                 Some(Err(error)) => first = Some(Err(error)),
             }
         }
@@ -249,6 +351,12 @@ impl ResponseBody {
             })),
             exchange: None,
         }
+    }
+
+    /// The body of a response over HTTP/2.
+    pub(crate) fn http2(exchange: upstream::http2::Exchange, deadline: &Rc<Deadline>, read_timeout: Duration) -> Self {
+        let body = Http2Body::new(exchange, Rc::clone(deadline), read_timeout);
+        Self { kind: Kind::Http2(Box::new(body)), exchange: None }
     }
 
     /// Hands the accounting over.
@@ -268,6 +376,7 @@ impl Body for ResponseBody {
             Kind::Full(bytes) if bytes.is_empty() => None,
             Kind::Full(bytes) => Some(Ok(Frame::data(std::mem::take(bytes)))),
             Kind::Streamed(body) => std::task::ready!(body.poll_frame(cx)),
+            Kind::Http2(body) => std::task::ready!(body.poll_frame(cx)),
         };
         if let Some(exchange) = &mut this.exchange {
             match &frame {
@@ -283,6 +392,7 @@ impl Body for ResponseBody {
         match &self.kind {
             Kind::Full(bytes) => bytes.is_empty(),
             Kind::Streamed(body) => body.is_end_stream(),
+            Kind::Http2(body) => body.is_end_stream(),
         }
     }
 
@@ -290,6 +400,8 @@ impl Body for ResponseBody {
         match &self.kind {
             Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Streamed(body) => body.size_hint(),
+            // What the head says is passed on; nothing is added to it.
+            Kind::Http2(_) => SizeHint::default(),
         }
     }
 }
@@ -308,7 +420,7 @@ impl UpstreamBody {
         }
         let Some(connection) = &mut self.connection else { return Poll::Ready(None) };
         match connection.poll_body(Pin::new(&mut self.incoming), cx) {
-            Poll::Ready(Some(Ok(frame))) => {
+            Poll::Ready(Some(Ok(frame))) if frame.is_data() => {
                 self.waiting = false;
                 self.finish_if_ended();
                 Poll::Ready(Some(Ok(frame)))
@@ -317,7 +429,8 @@ impl UpstreamBody {
                 self.connection = None;
                 Poll::Ready(Some(Err(error.into())))
             }
-            Poll::Ready(None) => {
+            // Trailers of HTTP/1.1 end here, as in nginx.
+            Poll::Ready(Some(Ok(_)) | None) => {
                 self.ended = true;
                 self.finish_if_ended();
                 Poll::Ready(None)

@@ -38,6 +38,15 @@ pub(crate) enum ProxyError {
     /// No connection to the endpoint in time.
     #[error("connecting took too long")]
     ConnectTimeout,
+    /// No TLS with the endpoint: it speaks none, or its certificate is not accepted.
+    #[error("TLS handshake with the endpoint failed: {0}")]
+    Tls(std::io::Error),
+    /// The endpoint speaks TLS, but did not agree to HTTP/2 by ALPN (RFC 9113 §3.2).
+    #[error("endpoint does not speak HTTP/2 over TLS: it chose {}", chosen(.0.as_deref()))]
+    NoHttp2(Option<Vec<u8>>),
+    /// The HTTP/2 connection to the endpoint, or the stream on it, failed before the endpoint answered.
+    #[error("endpoint failed before answering: {0}")]
+    Http2(h2::Error),
     /// The endpoint closed the connection, or broke HTTP, before it answered.
     #[error("endpoint failed before answering: {0}")]
     Upstream(hyper::Error),
@@ -72,7 +81,12 @@ impl ProxyError {
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::ClientTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::NoEndpoints(status) => *status,
-            Self::Connect(_) | Self::Upstream(_) | Self::UnaskedSwitch => StatusCode::BAD_GATEWAY,
+            Self::Connect(_)
+            | Self::Tls(_)
+            | Self::NoHttp2(_)
+            | Self::Http2(_)
+            | Self::Upstream(_)
+            | Self::UnaskedSwitch => StatusCode::BAD_GATEWAY,
             Self::ConnectTimeout | Self::SendTimeout | Self::ReadTimeout => StatusCode::GATEWAY_TIMEOUT,
         }
     }
@@ -80,7 +94,7 @@ impl ProxyError {
     /// How a retry policy sees the error.
     pub(crate) fn outcome(&self) -> Outcome {
         match self {
-            Self::Connect(_) | Self::Upstream(_) => Outcome::Error,
+            Self::Connect(_) | Self::Tls(_) | Self::NoHttp2(_) | Self::Http2(_) | Self::Upstream(_) => Outcome::Error,
             Self::ConnectTimeout | Self::SendTimeout | Self::ReadTimeout => Outcome::Timeout,
             Self::BadRequest(_)
             | Self::BadPath(_)
@@ -98,4 +112,9 @@ impl ProxyError {
     pub(crate) fn closes_connection(&self) -> bool {
         matches!(self, Self::UnknownCoding | Self::BodyTooLarge | Self::ClientTimeout | Self::ClientBody(_))
     }
+}
+
+/// For the log: what an endpoint chose by ALPN.
+fn chosen(protocol: Option<&[u8]>) -> String {
+    protocol.map_or_else(|| "no protocol by ALPN".to_owned(), |name| format!("{:?}", String::from_utf8_lossy(name)))
 }

@@ -64,6 +64,38 @@ fn is_withheld(name: &HeaderName) -> bool {
         }
 }
 
+/// Strips the trailers of either side: a program that merges them into its header must not take them for what only the
+/// proxy says, for framing or for routing (RFC 9110 §6.5.1).
+pub(crate) fn strip_trailers(trailers: &mut HeaderMap) {
+    let names: Vec<HeaderName> = trailers.keys().filter(|name| !may_trail(name)).cloned().collect();
+    for name in names {
+        trailers.remove(name);
+    }
+}
+
+fn may_trail(name: &HeaderName) -> bool {
+    match *name {
+        header::CONNECTION
+        | header::UPGRADE
+        | header::TE
+        | header::TRAILER
+        | header::HOST
+        | header::CONTENT_LENGTH
+        | header::EXPECT
+        | header::AUTHORIZATION
+        | header::COOKIE
+        | header::SET_COOKIE
+        | header::SERVER
+        | header::DATE => false,
+        _ => {
+            let text = name.as_str();
+            let forwarded = ["x-forwarded-", "x-original-", "ssl-client-"];
+            let of_proxy = matches!(text, "x-real-ip" | "x-scheme" | "x-request-id" | "proxy");
+            !is_withheld(name) && !of_proxy && !forwarded.iter().any(|prefix| text.starts_with(prefix))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,5 +132,17 @@ mod tests {
         ];
         assert_eq!(stripped(&lines), ["content-type"]);
         assert_eq!(stripped(&[("connection", "keep-alive"), ("keep-alive", "timeout=5")]), [] as [&str; 0]);
+    }
+
+    #[test]
+    fn trailers_say_nothing_that_belongs_into_a_head() {
+        let mut trailers = HeaderMap::new();
+        for name in ["grpc-status", "x-forwarded-for", "content-length", "x-accel-redirect", "host", "x-checksum"] {
+            trailers.append(HeaderName::from_static(name), HeaderValue::from_static("0"));
+        }
+        strip_trailers(&mut trailers);
+        let mut names: Vec<_> = trailers.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["grpc-status", "x-checksum"]);
     }
 }

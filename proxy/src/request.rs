@@ -24,6 +24,7 @@ use crate::{
     respond,
     table::{HostMatch, Policy, Route, Settings, Table, Target, VirtualHost},
     upgrade::{self, Tunnel},
+    upstream,
     worker::View,
 };
 use http::{HeaderValue, Request, Response, StatusCode, Version, header, request::Parts};
@@ -136,9 +137,12 @@ async fn answer(
     }
 
     // Forward, to as many endpoints as the policy allows.
+    let protocol = route.policy.protocol_to(backend, connection.scheme() == Scheme::Https);
     let deadline = connection.request_deadline(head.version);
-    let (body, progress) = RequestBody::new(body, &route.policy, &deadline, settings.client_body_timeout);
-    let switch = Switch::of(head.version, fields.upgrade, client);
+    let body_timeout = settings.client_body_timeout;
+    let (body, progress) = RequestBody::new(body, &route.policy, &deadline, body_timeout, protocol.is_http2());
+    // Upgrades exist between HTTP/1.1 and HTTP/1.1 only.
+    let switch = if protocol.is_http2() { None } else { Switch::of(head.version, fields.upgrade, client) };
     let told = Told {
         connection,
         host: &host,
@@ -146,20 +150,27 @@ async fn answer(
         forwarded_for: fields.forwarded_for,
         forwarded_host: fields.forwarded_host,
     };
-    let outbound = Outbound::new(&head, &fields, told, switch.as_ref());
-    let destination = Destination { connection, policy: &route.policy, index, backend, deadline: &deadline, progress };
+    let outbound = Outbound::new(&head, &fields, told, switch.as_ref(), protocol);
+    let policy = &route.policy;
+    let destination = Destination { connection, policy, index, backend, protocol, deadline: &deadline, progress };
     let answered = forward::forward(&destination, &outbound, body, exchange).await?;
 
     // The response as the client gets it.
-    if answered.0.status() == StatusCode::SWITCHING_PROTOCOLS {
-        return switched(answered, switch, &route.policy);
-    }
-    let (response, upstream) = answered;
-    let (mut parts, incoming) = response.into_parts();
+    let timeout = policy.read_timeout;
+    let (mut parts, body) = match answered {
+        Answered::Http1(response, upstream) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+            return switched(response, upstream, switch, policy);
+        }
+        Answered::Http1(response, upstream) => {
+            let (parts, incoming) = response.into_parts();
+            (parts, ResponseBody::upstream(incoming, upstream, connection.worker(), &deadline, timeout))
+        }
+        Answered::Http2(response, stream) => {
+            (response.into_parts().0, ResponseBody::http2(*stream, &deadline, timeout))
+        }
+    };
     hop::strip_response(&mut parts.headers);
     parts.version = Version::HTTP_11;
-    let timeout = route.policy.read_timeout;
-    let body = ResponseBody::upstream(incoming, upstream, connection.worker(), &deadline, timeout);
     Ok(Answer::Endpoint(Response::from_parts(parts, body)))
 }
 
@@ -198,7 +209,12 @@ fn account(
 }
 
 /// Lets both sides leave HTTP.
-fn switched((response, endpoint): Answered, switch: Option<Switch>, policy: &Policy) -> Result<Answer, ProxyError> {
+fn switched(
+    response: Response<Incoming>,
+    endpoint: Box<upstream::Connection>,
+    switch: Option<Switch>,
+    policy: &Policy,
+) -> Result<Answer, ProxyError> {
     let switch = switch.ok_or(ProxyError::UnaskedSwitch)?;
     let (mut parts, _) = response.into_parts();
     let protocol = parts.headers.remove(header::UPGRADE);

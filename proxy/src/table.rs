@@ -31,7 +31,7 @@ pub use self::{
     certificate::CertificateIndex,
     host::{HostIndex, HostMatch, HostName, InvalidHost},
     path::{BadPath, PathMatch, normalize_path},
-    policy::{Policy, Retry, RetryOn},
+    policy::{Policy, ProtocolChoice, Retry, RetryOn},
     settings::{Hsts, LoadBalancing, Settings, UpstreamKeepAlive},
 };
 use crate::filter::Filter;

@@ -1,6 +1,11 @@
 //! Connections that leave HTTP: WebSocket and every other `Upgrade` (RFC 9110 §7.8).
 
-use crate::{exchange::Exchange, timeout::Deadline, upstream, worker::Worker};
+use crate::{
+    exchange::Exchange,
+    timeout::Deadline,
+    upstream::{self, UpstreamIo},
+    worker::Worker,
+};
 use bytes::Bytes;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
@@ -11,10 +16,7 @@ use std::{
     task::{Context, Poll},
     time::Duration,
 };
-use tokio::{
-    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 
 /// A stream that moves a deadline with every byte.
 struct Watched<'a, T> {
@@ -57,7 +59,7 @@ pub(crate) fn spawn(worker: &Rc<Worker>, tunnel: Tunnel, mut exchange: Box<Excha
 
 async fn carry<C: AsyncRead + AsyncWrite + Unpin>(
     client: C,
-    endpoint: TcpStream,
+    endpoint: UpstreamIo,
     early: Bytes,
     deadline: &Deadline,
     idle: Duration,

@@ -1,34 +1,56 @@
-//! Connections to endpoints: one request at a time on each (HTTP/1.1), idle ones pooled per worker.
+//! Connections to endpoints, pooled per worker: HTTP/1.1 here, HTTP/2 in [`http2`].
 //!
-//! A connection has no task of its own. Whoever uses it polls it in place ([`Connection::send`], then the response body
-//! does), so a request needs no wake-up between tasks; while it is idle nobody polls it and the pool's sweep finds the
-//! dead ones. [`relay`] keeps hyper from waking the wrong one.
+//! An HTTP/1.1 connection carries one request at a time and has no task of its own. Whoever uses it polls it in place
+//! ([`Connection::send`], then the response body does), so a request needs no wake-up between tasks; while it is idle
+//! nobody polls it and the pool's sweep finds the dead ones. [`relay`] keeps hyper from waking the wrong one.
 
 pub(crate) mod connect;
+pub(crate) mod http2;
+mod io;
 pub(crate) mod pool;
 mod relay;
 
+pub(crate) use self::io::UpstreamIo;
 use self::relay::Relay;
 use crate::{
     body::RequestBody,
     error::ProxyError,
     table::Endpoint,
     timeout::{Deadline, Tick},
+    tls::UpstreamTls,
 };
 use bytes::Bytes;
+use hashbrown::Equivalent;
 use http::{Request, Response};
 use http_body::{Body, Frame};
 use hyper::{body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use std::{
+    hash::{Hash, Hasher},
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, Waker},
 };
-use tokio::net::TcpStream;
+
+/// What a connection may be used for: its endpoint, under the TLS settings that it was opened with. HTTP/1.1 and HTTP/2
+/// have maps of their own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Key {
+    endpoint: Endpoint,
+    tls: Option<Arc<UpstreamTls>>,
+}
+
+/// Where a request wants to go: a [`Key`] that is only looked up.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Target<'a> {
+    pub(crate) endpoint: Endpoint,
+    /// `None` is cleartext.
+    pub(crate) tls: Option<&'a Arc<UpstreamTls>>,
+}
 
 /// An HTTP/1.1 connection to an endpoint.
 pub(crate) struct Connection {
-    endpoint: Endpoint,
+    key: Key,
     sender: http1::SendRequest<RequestBody>,
     /// Taken when the connection is over, so that hyper reports it to whoever still waits.
     driver: Option<Driver>,
@@ -39,24 +61,60 @@ pub(crate) struct Connection {
     requests: u32,
 }
 
-type Driver = http1::Connection<TokioIo<TcpStream>, RequestBody>;
+type Driver = http1::Connection<TokioIo<UpstreamIo>, RequestBody>;
 
 /// A request that got no response.
 pub(crate) struct Unanswered {
     pub(crate) error: ProxyError,
-    /// The request itself, when not a byte of it was written.
-    pub(crate) request: Option<Request<RequestBody>>,
+    /// The body as it was, when the endpoint cannot have acted on the request.
+    pub(crate) body: Option<RequestBody>,
+    /// It only says that this connection was closed by the time, and nothing about the endpoint.
+    pub(crate) stale: bool,
+}
+
+// === impl Key ===
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        // Few endpoints are reached under two settings.
+        self.endpoint.hash(state);
+    }
+}
+
+// === impl Target ===
+
+impl Target<'_> {
+    fn to_key(self) -> Key {
+        Key { endpoint: self.endpoint, tls: self.tls.cloned() }
+    }
+}
+
+impl Hash for Target<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.endpoint.hash(state);
+    }
+}
+
+impl Equivalent<Key> for Target<'_> {
+    fn equivalent(&self, key: &Key) -> bool {
+        self.endpoint == key.endpoint
+            && match (self.tls, &key.tls) {
+                (None, None) => true,
+                (Some(this), Some(other)) => Arc::ptr_eq(this, other) || this == other,
+                _ => false,
+            }
+    }
 }
 
 // === impl Connection ===
 
 impl Connection {
-    fn new(endpoint: Endpoint, sender: http1::SendRequest<RequestBody>, driver: Driver, now: Tick) -> Self {
-        Self { endpoint, sender, driver: Some(driver), finished: false, relay: Relay::new(), created: now, requests: 0 }
+    fn new(key: Key, sender: http1::SendRequest<RequestBody>, driver: Driver, now: Tick) -> Self {
+        Self { key, sender, driver: Some(driver), finished: false, relay: Relay::new(), created: now, requests: 0 }
     }
 
     /// True after the first request: a failure may then only mean that the endpoint closed an idle connection.
-    pub(crate) fn is_reused(&self) -> bool {
+    fn is_reused(&self) -> bool {
         self.requests > 1
     }
 
@@ -103,12 +161,13 @@ impl Connection {
             match answer {
                 Poll::Ready(Ok(response)) => Poll::Ready(Ok(response)),
                 Poll::Ready(Err(mut error)) => {
-                    let request = error.take_message();
-                    Poll::Ready(Err(Box::new(Unanswered { error: ProxyError::Upstream(error.into_error()), request })))
+                    let body = error.take_message().map(Request::into_body);
+                    let (error, stale) = (ProxyError::Upstream(error.into_error()), self.is_reused());
+                    Poll::Ready(Err(Box::new(Unanswered { error, body, stale })))
                 }
-                Poll::Pending => {
-                    deadline.poll_expired(cx).map(|()| Err(Box::new(Unanswered { error: expired(), request: None })))
-                }
+                Poll::Pending => deadline
+                    .poll_expired(cx)
+                    .map(|()| Err(Box::new(Unanswered { error: expired(), body: None, stale: false }))),
             }
         })
         .await
@@ -129,7 +188,7 @@ impl Connection {
     }
 
     /// Takes the bare connection after a 101 response, with what was read beyond the response.
-    pub(crate) fn into_upgraded(self) -> Option<(TcpStream, Bytes)> {
+    pub(crate) fn into_upgraded(self) -> Option<(UpstreamIo, Bytes)> {
         let parts = self.driver?.into_parts();
         Some((parts.io.into_inner(), parts.read_buf))
     }
@@ -167,7 +226,7 @@ impl Connection {
 impl std::fmt::Debug for Connection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Connection")
-            .field("endpoint", &self.endpoint)
+            .field("key", &self.key)
             .field("requests", &self.requests)
             .field("finished", &self.finished)
             .finish_non_exhaustive()

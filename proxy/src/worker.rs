@@ -8,8 +8,8 @@ use crate::{
     drain::Phase,
     listener::{Connection, Listener},
     metrics::{RouteStats, WorkerMetrics},
-    table::{Backend, BackendIndex, Endpoint, RouteLabels, Table},
-    timeout::Timers,
+    table::{Backend, BackendIndex, Endpoint, RouteLabels, Table, UpstreamKeepAlive},
+    timeout::{Tick, Timers},
     upstream::{self, pool::Pool},
 };
 use hashbrown::{HashMap, HashSet};
@@ -212,15 +212,21 @@ impl Worker {
         Rc::clone(self.balancers.borrow_mut().state(index, backend))
     }
 
-    /// An idle connection to the endpoint.
-    pub(crate) fn take(&self, endpoint: Endpoint) -> Option<Box<upstream::Connection>> {
-        self.pool.borrow_mut().take(endpoint)
+    /// An idle HTTP/1.1 connection to the target.
+    pub(crate) fn take(&self, target: upstream::Target<'_>) -> Option<Box<upstream::Connection>> {
+        self.pool.borrow_mut().take(target)
     }
 
     /// Gives a connection back to the pool.
     pub(crate) fn give(&self, connection: Box<upstream::Connection>) {
         let limits = self.view.borrow().table.settings().upstream_keep_alive;
         self.pool.borrow_mut().give(connection, &limits, self.timers.now());
+    }
+
+    /// The pool, with the limits of this moment.
+    pub(crate) fn pooled<T>(&self, change: impl FnOnce(&mut Pool, &UpstreamKeepAlive, Tick) -> T) -> T {
+        let limits = self.view.borrow().table.settings().upstream_keep_alive;
+        change(&mut self.pool.borrow_mut(), &limits, self.timers.now())
     }
 
     async fn keep_house(self: Rc<Self>) {

@@ -8,18 +8,30 @@ use crate::{
     forwarded::{self, Told},
     listener::Connection,
     retry::Tries,
-    table::{Backend, BackendIndex, Endpoint, Policy},
+    table::{Backend, BackendIndex, Endpoint, Policy, Protocol},
     timeout::Deadline,
-    upstream::{self, connect::connect},
+    tls::UpstreamTls,
+    upstream::{self, Target, Unanswered, connect::connect, http2},
 };
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version, header, request::Parts};
+use http::{
+    HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version, header,
+    request::Parts,
+    uri::{Authority, Scheme},
+};
 use hyper::{body::Incoming, upgrade::OnUpgrade};
 use std::rc::Rc;
 
 pub(super) const UPGRADE: HeaderValue = HeaderValue::from_static("upgrade");
+/// Tries that do not count because they only met a connection that had come to its end. One is enough for HTTP/1.1, where
+/// the second connection is new; an endpoint of HTTP/2 may refuse streams for as long as it is asked.
+const FREE_TRIES: u32 = 3;
+const TRAILERS: HeaderValue = HeaderValue::from_static("trailers");
 
-/// A response head, and the connection that delivers the rest.
-pub(super) type Answered = (Response<Incoming>, Box<upstream::Connection>);
+/// A response head, and what delivers the rest.
+pub(super) enum Answered {
+    Http1(Response<Incoming>, Box<upstream::Connection>),
+    Http2(Response<()>, Box<http2::Exchange>),
+}
 
 /// Where a request is sent, and under which terms.
 pub(super) struct Destination<'a> {
@@ -27,6 +39,7 @@ pub(super) struct Destination<'a> {
     pub(super) policy: &'a Policy,
     pub(super) index: BackendIndex,
     pub(super) backend: &'a Backend,
+    pub(super) protocol: Protocol,
     pub(super) deadline: &'a Rc<Deadline>,
     /// The client's body while it is streamed; `None` when there is none.
     pub(super) progress: Option<Rc<Progress>>,
@@ -38,21 +51,13 @@ pub(super) struct Outbound<'a> {
     fields: &'a Fields<'a>,
     told: Told<'a>,
     switch: Option<&'a Switch>,
+    protocol: Protocol,
 }
 
 /// The protocol change that a client asks for.
 pub(super) struct Switch {
     pub(super) protocol: HeaderValue,
     pub(super) client: OnUpgrade,
-}
-
-/// A try that gave no response.
-struct Failed {
-    error: ProxyError,
-    /// The request, when not a byte of it was sent.
-    unsent: Option<Request<RequestBody>>,
-    /// The connection came from the pool and the endpoint had closed it: says nothing about the endpoint.
-    stale: bool,
 }
 
 // === impl Switch ===
@@ -65,11 +70,48 @@ impl Switch {
     }
 }
 
+// === impl Answered ===
+
+impl Answered {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Http1(response, _) => response.status(),
+            Self::Http2(response, _) => response.status(),
+        }
+    }
+}
+
+// === impl Destination ===
+
+impl<'a> Destination<'a> {
+    fn target(&self, endpoint: Endpoint) -> Target<'a> {
+        let tls = self.protocol.is_tls().then(|| self.policy.tls.as_ref().unwrap_or_else(|| UpstreamTls::unverified()));
+        Target { endpoint, tls }
+    }
+
+    /// From now on the request waits for the endpoint; its body moves the deadline.
+    fn start_clock(&self) {
+        let policy = self.policy;
+        self.deadline.set(if self.progress.is_some() { policy.send_timeout } else { policy.read_timeout });
+    }
+
+    /// What it means that the deadline has passed.
+    fn expired(&self) -> ProxyError {
+        self.progress.as_ref().map_or(ProxyError::ReadTimeout, |progress| progress.expired())
+    }
+}
+
 // === impl Outbound ===
 
 impl<'a> Outbound<'a> {
-    pub(super) fn new(head: &'a Parts, fields: &'a Fields<'a>, told: Told<'a>, switch: Option<&'a Switch>) -> Self {
-        Self { head, fields, told, switch }
+    pub(super) fn new(
+        head: &'a Parts,
+        fields: &'a Fields<'a>,
+        told: Told<'a>,
+        switch: Option<&'a Switch>,
+        protocol: Protocol,
+    ) -> Self {
+        Self { head, fields, told, switch, protocol }
     }
 
     fn request(&self, body: RequestBody) -> Request<RequestBody> {
@@ -77,6 +119,9 @@ impl<'a> Outbound<'a> {
         *request.method_mut() = self.head.method.clone();
         *request.uri_mut() = self.uri();
         *request.headers_mut() = self.headers();
+        if self.protocol.is_http2() {
+            self.make_http2(&mut request);
+        }
         request
     }
 
@@ -98,13 +143,37 @@ impl<'a> Outbound<'a> {
         }
         headers
     }
+
+    /// RFC 9113 §8.3.1: `:authority` says what Host would, and `:scheme` how we reach the endpoint, as in nginx.
+    fn make_http2(&self, request: &mut Request<RequestBody>) {
+        let scheme = if self.protocol.is_tls() { Scheme::HTTPS } else { Scheme::HTTP };
+        let mut parts = std::mem::take(request.uri_mut()).into_parts();
+        if let Ok(authority) = Authority::try_from(self.told.host.as_bytes()) {
+            (parts.scheme, parts.authority) = (Some(scheme), Some(authority));
+            request.headers_mut().remove(header::HOST);
+            *request.version_mut() = Version::HTTP_2;
+        } else if self.told.host.is_empty() {
+            request.headers_mut().remove(header::HOST);
+        }
+        // What is no authority by RFC 3986, and yet a Host that nginx takes, stays in Host. h2 adds the scheme.
+        *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
+        if self.protocol.is_grpc() || self.wants_trailers() {
+            request.headers_mut().insert(header::TE, TRAILERS);
+        }
+    }
+
+    /// RFC 9110 §10.1.4, and of its values the only one that HTTP/2 has.
+    fn wants_trailers(&self) -> bool {
+        let values = self.head.headers.get_all(header::TE).iter().filter_map(|value| value.to_str().ok());
+        values.flat_map(|value| value.split(',')).any(|word| word.trim().eq_ignore_ascii_case("trailers"))
+    }
 }
 
 /// Tries endpoints until one answers or the policy gives up.
 pub(super) async fn forward(
     destination: &Destination<'_>,
     outbound: &Outbound<'_>,
-    body: RequestBody,
+    mut body: RequestBody,
     exchange: &mut Exchange,
 ) -> Result<Answered, ProxyError> {
     let worker = destination.connection.worker();
@@ -112,32 +181,47 @@ pub(super) async fn forward(
     let mut tries = Tries::new(&destination.policy.retry, &outbound.head.method, exchange.start());
     let repeatable = tries.may_repeat() && matches!(body, RequestBody::Empty);
     let mut tried: Vec<Endpoint> = Vec::new();
-    let mut request = outbound.request(body);
-    // After a stale connection the same endpoint is asked again, on a connection that cannot be stale.
+    // After a stale connection the same endpoint is asked again, over HTTP/1.1 on a connection that cannot be stale.
     let mut again: Option<Endpoint> = None;
+    let mut free = FREE_TRIES;
     loop {
         let fresh_only = again.is_some();
         let picked = again.take().or_else(|| balancer.pick(destination.backend, &tried));
         let endpoint = picked.ok_or(ProxyError::NoEndpoints(StatusCode::SERVICE_UNAVAILABLE))?;
         tries.begin();
         exchange.try_started();
-        let failed = match attempt(destination, endpoint, request, fresh_only, exchange).await {
-            Ok(answered) => return Ok(answered),
+        let request = outbound.request(body);
+        let attempted = if destination.protocol.is_http2() {
+            // Boxed, so that the requests of HTTP/1.1 are not as large as those of HTTP/2.
+            Box::pin(attempt_http2(destination, endpoint, request, exchange)).await
+        } else {
+            attempt(destination, endpoint, request, fresh_only, exchange).await
+        };
+        let failed = match attempted {
+            Ok(answered) => {
+                exchange.try_ended(endpoint, Some(answered.status()));
+                return Ok(answered);
+            }
             Err(failed) => failed,
         };
-        let next = failed.unsent.or_else(|| repeatable.then(|| outbound.request(RequestBody::Empty)));
+        // What went wrong with the client's body explains the connection's error.
+        let failure = destination.progress.as_ref().and_then(|progress| progress.take_failure());
+        let stale = failed.stale && failure.is_none() && free > 0;
+        let error = failure.unwrap_or(failed.error);
+        let next = failed.body.or_else(|| repeatable.then_some(RequestBody::Empty));
         match next {
-            Some(next) if failed.stale => {
-                request = next;
+            Some(next) if stale => {
+                body = next;
                 tries.forgive();
+                free -= 1;
                 again = Some(endpoint);
             }
             next => {
                 exchange.try_ended(endpoint, None);
-                let (error, backend) = (failed.error, destination.backend.key());
+                let backend = destination.backend.key();
                 tracing::debug!(%error, endpoint = %endpoint.address, %backend, "try failed");
                 match next {
-                    Some(next) if tries.goes_on_after(&error) => request = next,
+                    Some(next) if tries.goes_on_after(&error) => body = next,
                     _ => return Err(error),
                 }
                 tried.push(endpoint);
@@ -146,41 +230,57 @@ pub(super) async fn forward(
     }
 }
 
-/// One try of one endpoint.
+/// One try of one endpoint over HTTP/1.1.
 async fn attempt(
     destination: &Destination<'_>,
     endpoint: Endpoint,
     request: Request<RequestBody>,
     fresh_only: bool,
     exchange: &mut Exchange,
-) -> Result<Answered, Failed> {
+) -> Result<Answered, Box<Unanswered>> {
     let worker = destination.connection.worker();
     let (policy, deadline) = (destination.policy, destination.deadline);
-    let pooled = if fresh_only { None } else { worker.take(endpoint) };
+    let target = destination.target(endpoint);
+    let pooled = if fresh_only { None } else { worker.take(target) };
     let mut upstream = match pooled {
         Some(connection) => connection,
-        None => match connect(endpoint, policy.connect_timeout, deadline, worker).await {
+        None => match connect(target, policy.connect_timeout, deadline, worker).await {
             Ok(connection) => {
                 exchange.connected();
                 connection
             }
-            Err(error) => return Err(Failed { error, unsent: Some(request), stale: false }),
+            Err(error) => return Err(unsent(error, request)),
         },
     };
-    let progress = destination.progress.as_ref();
-    deadline.set(if progress.is_some() { policy.send_timeout } else { policy.read_timeout });
-    let expired = || progress.map_or(ProxyError::ReadTimeout, |progress| progress.expired());
-    match upstream.send(request, deadline, expired).await {
-        Ok(response) => {
-            exchange.try_ended(endpoint, Some(response.status()));
-            Ok((response, upstream))
+    destination.start_clock();
+    let response = upstream.send(request, deadline, || destination.expired()).await?;
+    Ok(Answered::Http1(response, upstream))
+}
+
+/// One try of one endpoint over HTTP/2.
+async fn attempt_http2(
+    destination: &Destination<'_>,
+    endpoint: Endpoint,
+    request: Request<RequestBody>,
+    exchange: &mut Exchange,
+) -> Result<Answered, Box<Unanswered>> {
+    let (worker, deadline) = (destination.connection.worker(), destination.deadline);
+    let acquired = http2::acquire(worker, destination.target(endpoint));
+    let acquired = deadline.limit(destination.policy.connect_timeout, acquired).await;
+    let lease = match acquired.unwrap_or(Err(ProxyError::ConnectTimeout)) {
+        Ok((lease, connected)) => {
+            if connected {
+                exchange.connected();
+            }
+            lease
         }
-        Err(unanswered) => {
-            // What went wrong with the client's body explains the connection's error.
-            let failure = progress.and_then(|progress| progress.take_failure());
-            let stale =
-                upstream.is_reused() && failure.is_none() && matches!(unanswered.error, ProxyError::Upstream(_));
-            Err(Failed { error: failure.unwrap_or(unanswered.error), unsent: unanswered.request, stale })
-        }
-    }
+        Err(error) => return Err(unsent(error, request)),
+    };
+    destination.start_clock();
+    let (response, stream) = http2::send(lease, request, deadline, || destination.expired()).await?;
+    Ok(Answered::Http2(response, Box::new(stream)))
+}
+
+fn unsent(error: ProxyError, request: Request<RequestBody>) -> Box<Unanswered> {
+    Box::new(Unanswered { error, body: Some(request.into_body()), stale: false })
 }

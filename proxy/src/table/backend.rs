@@ -40,13 +40,23 @@ pub struct Endpoint {
     pub address: SocketAddr,
 }
 
-/// What is spoken to the endpoints.
+/// What is spoken to an endpoint.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Protocol {
     /// Cleartext HTTP/1.1.
     #[default]
     Http1,
+    /// HTTP/1.1 over TLS.
+    Https1,
+    /// Cleartext HTTP/2 by prior knowledge (RFC 9113 §3.3).
+    H2c,
+    /// HTTP/2 over TLS, agreed on by ALPN.
+    H2,
+    /// gRPC over cleartext HTTP/2: `TE: trailers` is always sent.
+    Grpc,
+    /// gRPC over HTTP/2 over TLS.
+    Grpcs,
 }
 
 // === impl BackendKey ===
@@ -118,6 +128,34 @@ impl Backends {
     }
 }
 
+// === impl Protocol ===
+
+impl Protocol {
+    /// Over TLS.
+    #[must_use]
+    pub fn is_tls(self) -> bool {
+        match self {
+            Self::Https1 | Self::H2 | Self::Grpcs => true,
+            Self::Http1 | Self::H2c | Self::Grpc => false,
+        }
+    }
+
+    /// HTTP/2: connections are shared by requests, and trailers pass.
+    #[must_use]
+    pub fn is_http2(self) -> bool {
+        match self {
+            Self::H2c | Self::H2 | Self::Grpc | Self::Grpcs => true,
+            Self::Http1 | Self::Https1 => false,
+        }
+    }
+
+    /// gRPC.
+    #[must_use]
+    pub fn is_grpc(self) -> bool {
+        matches!(self, Self::Grpc | Self::Grpcs)
+    }
+}
+
 // === impl Backend ===
 
 impl Backend {
@@ -135,7 +173,7 @@ impl Backend {
         &self.key
     }
 
-    /// What is spoken to the endpoints.
+    /// What is spoken to the endpoints where the route does not say otherwise.
     #[must_use]
     pub fn protocol(&self) -> Protocol {
         self.protocol

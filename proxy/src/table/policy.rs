@@ -1,7 +1,9 @@
 //! Unordered settings of a route.
 
+use super::{Backend, Protocol};
+use crate::tls::UpstreamTls;
 use serde::Serialize;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 /// Timeouts, retry and limits of a route. Defaults are those of ingress-nginx without annotations.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -18,6 +20,21 @@ pub struct Policy {
     pub max_body: Option<u64>,
     /// Whether requests of the route appear in the access log.
     pub access_log: bool,
+    /// What is spoken to the endpoints; `None` is what their backend says.
+    pub protocol: Option<ProtocolChoice>,
+    /// TLS to the endpoints, where the protocol has any; `None` sends no name and checks no certificate.
+    pub tls: Option<Arc<UpstreamTls>>,
+}
+
+/// What a route says about the protocol of its endpoints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProtocolChoice {
+    /// HTTP/1.1, over TLS for clients that came over TLS.
+    AutoHttp,
+    /// This one.
+    #[serde(untagged)]
+    Fixed(Protocol),
 }
 
 /// When another endpoint is tried (nginx `proxy_next_upstream` and its companions).
@@ -44,6 +61,19 @@ pub struct RetryOn {
 
 // === impl Policy ===
 
+impl Policy {
+    /// What is spoken to the endpoints of a backend for a client that came over TLS or not.
+    #[must_use]
+    pub fn protocol_to(&self, backend: &Backend, client_has_tls: bool) -> Protocol {
+        match self.protocol {
+            None => backend.protocol(),
+            Some(ProtocolChoice::Fixed(protocol)) => protocol,
+            Some(ProtocolChoice::AutoHttp) if client_has_tls => Protocol::Https1,
+            Some(ProtocolChoice::AutoHttp) => Protocol::Http1,
+        }
+    }
+}
+
 impl Default for Policy {
     fn default() -> Self {
         Self {
@@ -53,6 +83,8 @@ impl Default for Policy {
             retry: Retry::default(),
             max_body: Some(1024 * 1024),
             access_log: true,
+            protocol: None,
+            tls: None,
         }
     }
 }

@@ -1,16 +1,23 @@
-//! Idle connections of one worker, per endpoint, the most recently used first.
+//! The connections of one worker that may carry another request: idle HTTP/1.1 ones, the most recently used first, and
+//! all HTTP/2 ones.
 
-use super::Connection;
+use super::{
+    Connection, Key, Target,
+    http2::{self, Share, Shares},
+};
 use crate::{
     table::{Endpoint, UpstreamKeepAlive},
     timeout::Tick,
 };
 use hashbrown::HashMap;
+use std::rc::Rc;
 
 /// The pool of one worker.
 #[derive(Debug, Default)]
 pub(crate) struct Pool {
-    idle: HashMap<Endpoint, Vec<Idle>>,
+    idle: HashMap<Key, Vec<Idle>>,
+    http2: HashMap<Key, Shares>,
+    /// Connections without a request, of both protocols.
     total: usize,
 }
 
@@ -23,9 +30,9 @@ struct Idle {
 // === impl Pool ===
 
 impl Pool {
-    /// Takes an idle connection to the endpoint.
-    pub(crate) fn take(&mut self, endpoint: Endpoint) -> Option<Box<Connection>> {
-        let idle = self.idle.get_mut(&endpoint)?;
+    /// Takes an idle HTTP/1.1 connection to the target.
+    pub(crate) fn take(&mut self, target: Target<'_>) -> Option<Box<Connection>> {
+        let idle = self.idle.get_mut(&target)?;
         while let Some(Idle { mut connection, .. }) = idle.pop() {
             self.total -= 1;
             if connection.is_reusable() {
@@ -44,35 +51,85 @@ impl Pool {
         {
             return;
         }
-        if self.total >= limits.connections as usize && !self.evict_oldest(connection.endpoint) {
+        let full = self.total >= limits.connections as usize;
+        connection.relay.mute();
+        match self.idle.get_mut(&connection.key) {
+            Some(idle) => {
+                if full {
+                    if idle.is_empty() {
+                        return;
+                    }
+                    // Makes room by closing the connection to the same endpoint that was idle for longest.
+                    idle.remove(0);
+                    self.total -= 1;
+                }
+                idle.push(Idle { connection, since: now });
+            }
+            None if full => return,
+            None => {
+                self.idle.insert(connection.key.clone(), vec![Idle { connection, since: now }]);
+            }
+        }
+        self.total += 1;
+    }
+
+    /// Finds an HTTP/2 connection to the target with room for one more request, or says how to come by one. The
+    /// connection that is found is no longer idle.
+    pub(super) fn share(&mut self, target: Target<'_>, wait: bool, limits: &UpstreamKeepAlive, now: Tick) -> Share {
+        if limits.connections == 0 {
+            return Share::Connect;
+        }
+        if !self.http2.contains_key(&target) {
+            self.http2.insert(target.to_key(), Shares::default());
+        }
+        let Some(shares) = self.http2.get_mut(&target) else { return Share::Connect };
+        let share = shares.find(wait, limits, now, &mut self.total);
+        if let Share::Use(connection) = &share
+            && connection.begin()
+        {
+            self.total -= 1;
+        }
+        share
+    }
+
+    /// The HTTP/2 connections to a target.
+    pub(super) fn shares(&mut self, target: Target<'_>) -> Option<&mut Shares> {
+        self.http2.get_mut(&target)
+    }
+
+    /// A request on an HTTP/2 connection is over.
+    pub(super) fn release(&mut self, connection: &Rc<http2::Connection>, limits: &UpstreamKeepAlive, now: Tick) {
+        let last = connection.end(now);
+        let Some(shares) = self.http2.get_mut(&connection.key) else { return };
+        if !shares.contains(connection) {
             return;
         }
-        connection.relay.mute();
-        self.total += 1;
-        self.idle.entry(connection.endpoint).or_default().push(Idle { connection, since: now });
-    }
-
-    /// Makes room by closing the connection to the same endpoint that was idle for longest.
-    fn evict_oldest(&mut self, endpoint: Endpoint) -> bool {
-        match self.idle.get_mut(&endpoint) {
-            Some(idle) if !idle.is_empty() => {
-                idle.remove(0);
-                self.total -= 1;
-                true
-            }
-            _ => false,
+        if !last {
+            shares.changed();
+            return;
         }
+        // Like the connections of HTTP/1.1: one that may not be kept is closed, others make room for it.
+        let full = self.total >= limits.connections as usize;
+        if !connection.is_usable(limits, now) || (full && !shares.close_oldest_idle(connection, &mut self.total)) {
+            shares.remove(connection);
+        } else {
+            self.total += 1;
+        }
+        shares.changed();
     }
 
-    /// Closes connections that are dead, idle for too long, or lead to an endpoint that `keep` no longer knows.
+    /// Closes connections that are dead, idle for too long, or lead to an endpoint that `keep` no longer knows. What is
+    /// still under way on an HTTP/2 connection comes to its end.
     pub(crate) fn sweep(&mut self, limits: &UpstreamKeepAlive, now: Tick, keep: impl Fn(&Endpoint) -> bool) {
-        self.idle.retain(|endpoint, idle| {
-            if !keep(endpoint) {
+        self.idle.retain(|key, idle| {
+            if !keep(&key.endpoint) {
                 return false;
             }
             idle.retain_mut(|idle| now.since(idle.since) < limits.timeout && !idle.connection.is_dead());
             !idle.is_empty()
         });
-        self.total = self.idle.values().map(Vec::len).sum();
+        self.http2.retain(|key, shares| shares.sweep(keep(&key.endpoint), limits, now));
+        self.total =
+            self.idle.values().map(Vec::len).sum::<usize>() + self.http2.values().map(Shares::idle).sum::<usize>();
     }
 }

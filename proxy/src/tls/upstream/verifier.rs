@@ -1,0 +1,144 @@
+//! Whether the certificate of an endpoint is accepted.
+
+use super::Verification;
+use rustls::{
+    CertificateError, DigitallySignedStruct, Error, OtherError, SignatureScheme,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature},
+    pki_types::{CertificateDer, ServerName, UnixTime},
+};
+use std::sync::Arc;
+use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
+
+/// Accepts every certificate (nginx `proxy_ssl_verify off`).
+#[derive(Debug)]
+pub(super) struct Unverified(WebPkiSupportedAlgorithms);
+
+/// Accepts certificates that authorities of ours have signed for one name, over a chain that is not too long. The name
+/// is a setting of its own: it need not be the one that is sent.
+#[derive(Debug)]
+pub(super) struct ChainVerifier {
+    name: ServerName<'static>,
+    verification: Verification,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+// === impl Unverified ===
+
+impl Unverified {
+    pub(super) fn new(provider: &CryptoProvider) -> Self {
+        Self(provider.signature_verification_algorithms)
+    }
+}
+
+impl ServerCertVerifier for Unverified {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    // Signatures prove that the endpoint has the key of its certificate, which proves nothing when anybody's certificate
+    // will do. Checking them would only shut out old certificates (X.509 version 1, short keys) that nginx takes.
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_schemes()
+    }
+}
+
+// === impl ChainVerifier ===
+
+impl ChainVerifier {
+    pub(super) fn new(name: ServerName<'static>, verification: Verification, provider: &CryptoProvider) -> Self {
+        Self { name, verification, algorithms: provider.signature_verification_algorithms }
+    }
+
+    fn verify(
+        &self,
+        leaf: &CertificateDer<'_>,
+        chain: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<(), webpki::Error> {
+        let leaf = EndEntityCert::try_from(leaf)?;
+        let depth = usize::try_from(self.verification.depth).unwrap_or(usize::MAX);
+        // As OpenSSL counts: neither the endpoint's certificate nor the authority's.
+        let short_enough = |path: &VerifiedPath<'_>| {
+            if path.intermediate_certificates().count() > depth {
+                return Err(webpki::Error::MaximumPathDepthExceeded);
+            }
+            Ok(())
+        };
+        leaf.verify_for_usage(
+            self.algorithms.all,
+            &self.verification.authorities.anchors,
+            chain,
+            now,
+            KeyUsage::server_auth(),
+            None,
+            Some(&short_enough),
+        )?;
+        leaf.verify_is_valid_for_subject_name(&self.name)
+    }
+}
+
+impl ServerCertVerifier for ChainVerifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        match self.verify(end_entity, intermediates, now) {
+            Ok(()) => Ok(ServerCertVerified::assertion()),
+            // The endpoint learns the usual reasons from the alert, the log all of them.
+            Err(webpki::Error::UnknownIssuer) => Err(CertificateError::UnknownIssuer.into()),
+            Err(error) => Err(CertificateError::Other(OtherError(Arc::new(error))).into()),
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, cert, dss, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, cert, dss, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
