@@ -16,6 +16,7 @@
 //! the change from an empty snapshot.
 
 pub mod annotation;
+mod app_protocol;
 mod backend;
 mod change;
 mod class;
@@ -76,6 +77,8 @@ pub struct Options {
     pub strict_host_ownership: bool,
     /// `--enable-topology-aware-routing`.
     pub topology_aware: bool,
+    /// `--ignore-app-protocol`.
+    pub ignore_app_protocol: bool,
 }
 
 /// What a compile gives. All of it shares with the compile before what did not change.

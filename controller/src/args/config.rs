@@ -148,6 +148,8 @@ pub struct CompileArguments {
     pub strict_host_ownership: bool,
     /// `--enable-topology-aware-routing`
     pub topology_aware: bool,
+    /// `--ignore-app-protocol`
+    pub ignore_app_protocol: bool,
 }
 
 /// Leader election.
@@ -419,6 +421,7 @@ impl CompileArguments {
             disable_svc_external_name: values.switch("disable-svc-external-name"),
             strict_host_ownership: values.switch("strict-host-ownership"),
             topology_aware: values.switch("enable-topology-aware-routing"),
+            ignore_app_protocol: values.switch("ignore-app-protocol"),
         }
     }
 
@@ -441,6 +444,7 @@ impl CompileArguments {
             disable_svc_external_name: this.disable_svc_external_name,
             strict_host_ownership: this.strict_host_ownership,
             topology_aware: this.topology_aware,
+            ignore_app_protocol: this.ignore_app_protocol,
         }
     }
 }

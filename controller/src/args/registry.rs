@@ -80,6 +80,12 @@ pub(crate) static FLAGS: &[Flag] = &[
         "false",
         "Prefer endpoints that are meant for the zone of this node, for Services that ask for it",
     ),
+    flag(
+        "ignore-app-protocol",
+        Switch,
+        "false",
+        "Speak HTTP/1.1 to pods where no annotation says otherwise, whatever appProtocol of their Service port says",
+    ),
     // Where we listen.
     of(
         BOTH,

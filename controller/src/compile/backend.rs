@@ -6,7 +6,7 @@
 
 mod port;
 
-use super::{Options, endpoints, host::HostId};
+use super::{Options, app_protocol, endpoints, host::HostId};
 use crate::{
     diagnostic::{Diagnostic, ObjectKind, ObjectRef, Reason},
     snapshot::{ObjectName, Service, ServiceBackend, ServicePort, ServicePortRef, ServiceType, Snapshot},
@@ -318,7 +318,12 @@ fn resolve(reference: &Reference, snapshot: &Snapshot, options: &Options) -> Res
         };
         (Reason::NoEndpoints, format!("Service {name} has no ready endpoint{of_port}"))
     });
-    Resolution { protocol: Protocol::Http1, endpoints, problem }
+    let protocol = match reference {
+        // As in ingress-nginx, which speaks plain HTTP to the global default backend whatever anybody says.
+        Reference::Default(_) => Protocol::Http1,
+        Reference::Port { .. } => app_protocol::of(port, options),
+    };
+    Resolution { protocol, endpoints, problem }
 }
 
 fn external_name(service: &Service, options: &Options) -> String {

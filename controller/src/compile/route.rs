@@ -103,3 +103,11 @@ impl Default for RouteSettings {
         }
     }
 }
+
+/// A policy with what another one says about the protocol of endpoints and TLS to them.
+pub(super) fn speaking(policy: &Arc<Policy>, like: &Policy) -> Arc<Policy> {
+    if policy.protocol == like.protocol && policy.tls == like.tls {
+        return policy.clone();
+    }
+    Arc::new(Policy { protocol: like.protocol, tls: like.tls.clone(), ..(**policy).clone() })
+}

@@ -1,17 +1,23 @@
 //! What is spoken to the endpoints, and TLS to them.
 
 use super::{
-    super::grammar::{Value, non_empty},
+    super::{
+        grammar::{Objection, Value, non_empty},
+        route::RouteSettings,
+    },
     Annotation, Reach, Risk,
 };
+use http::StatusCode;
+use rust_nginx_proxy::table::{Protocol, ProtocolChoice};
 
 const ON_OFF: Value = Value::Words(&["on", "off"]);
 
+const PROTOCOLS: Value = Value::Words(&["HTTP", "HTTPS", "GRPC", "GRPCS", "AUTO_HTTP", "FCGI"]);
+
 pub(super) const ANNOTATIONS: &[Annotation] = &[
-    Annotation::new("backend-protocol", Value::Words(&["HTTP", "HTTPS", "GRPC", "GRPCS", "AUTO_HTTP", "FCGI"]), "HTTP")
-        .doc("The protocol of the endpoints.")
-        // Requests that ought to be encrypted must not go out in the clear; the other protocols would not be understood.
-        .closes(|text| non_empty(text) && !text.eq_ignore_ascii_case("HTTP")),
+    Annotation::new("backend-protocol", PROTOCOLS, "HTTP")
+        .doc("The protocol of the endpoints; AUTO_HTTP is that of the client's connection. Without it, appProtocol of the Service port counts.")
+        .served(backend_protocol),
     Annotation::new("proxy-ssl-secret", Value::Text("`namespace/name` of a Secret"), "")
         .reach(Reach::Host)
         .risk(Risk::Medium)
@@ -48,3 +54,22 @@ pub(super) const ANNOTATIONS: &[Annotation] = &[
         .risk(Risk::Medium)
         .doc("With FCGI: further parameters."),
 ];
+
+fn backend_protocol(settings: &mut RouteSettings, text: &str) -> Result<(), Objection> {
+    let choice = match text.to_ascii_uppercase().as_str() {
+        "HTTP" => ProtocolChoice::Fixed(Protocol::Http1),
+        "HTTPS" => ProtocolChoice::Fixed(Protocol::Https1),
+        "GRPC" => ProtocolChoice::Fixed(Protocol::Grpc),
+        "GRPCS" => ProtocolChoice::Fixed(Protocol::Grpcs),
+        "AUTO_HTTP" => ProtocolChoice::AutoHttp,
+        "FCGI" => {
+            // What speaks FastCGI would not understand us.
+            settings.refuse = Some(StatusCode::SERVICE_UNAVAILABLE);
+            let message = "FastCGI is not served by this version: every path of the Ingress answers 503";
+            return Err(Objection::Partly(message.to_owned()));
+        }
+        _ => return Err(Objection::Malformed(format!("{text:?} is not {PROTOCOLS}"))),
+    };
+    settings.policy.protocol = Some(choice);
+    Ok(())
+}

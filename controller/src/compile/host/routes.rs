@@ -8,7 +8,7 @@ use crate::{
         conflict::{self, Owner, Place},
         ingress::Translated,
         roster::IngressId,
-        route::{Context, Redirect},
+        route::{self, Context, Redirect},
     },
     diagnostic::{Diagnostic, Reason},
     snapshot::{Backend, ServiceBackend},
@@ -140,7 +140,9 @@ impl Making<'_, '_> {
             labels.service_port = default_backend.service_port.clone();
             default_backend.target
         };
-        let policy = settings_of.map_or(&globals.policy, |by| &by.policy).clone();
+        let policy = settings_of.map_or(&globals.policy, |by| &by.policy);
+        // What is spoken goes where the backend goes, like its guard.
+        let policy = route::speaking(policy, fallback.map_or(&globals.policy, |(_, by, _)| &by.policy));
         Route { path, labels: Arc::new(labels), target, filters, policy }
     }
 
