@@ -4,5 +4,8 @@
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "blocking clients and endpoints, in threads")]
 
 mod harness;
+mod http2;
 mod plain;
 mod tls;
+mod upstream_http2;
+mod upstream_tls;

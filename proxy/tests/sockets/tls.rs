@@ -43,7 +43,7 @@ impl rustls::client::danger::ServerCertVerifier for Anything {
     }
 }
 
-fn connect(proxy: &Running, name: &'static str) -> Client<StreamOwned<ClientConnection, TcpStream>> {
+pub(crate) fn connect(proxy: &Running, name: &'static str) -> Client<StreamOwned<ClientConnection, TcpStream>> {
     let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
