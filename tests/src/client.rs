@@ -14,6 +14,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use crate::pod::Echo;
 use crate::wait;
 
+pub mod grpc;
 pub mod http2;
 pub mod tls;
 pub mod websocket;

@@ -66,6 +66,13 @@ impl Manifest {
         self
     }
 
+    /// The same Service with this `appProtocol` on its first port.
+    #[must_use]
+    pub fn app_protocol(mut self, protocol: &str) -> Self {
+        self.0["spec"]["ports"][0]["appProtocol"] = json!(protocol);
+        self
+    }
+
     /// The same with this time of creation, which only files can state.
     #[must_use]
     pub fn created(mut self, time: &str) -> Self {

@@ -19,10 +19,14 @@ use crate::{address, wait};
 
 mod answer;
 mod exchange;
+mod http2;
 mod silence;
+mod terminator;
 
 pub use exchange::digest;
+pub use http2::Http2Pod;
 pub use silence::Silence;
+pub use terminator::Terminator;
 
 /// The port on which every pod listens unless the test says otherwise.
 pub const PORT: u16 = 8080;

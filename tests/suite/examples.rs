@@ -2,6 +2,7 @@
 //! cluster: the `curl` lines are sent, and the word behind each says who answers.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
@@ -9,7 +10,7 @@ use rust_nginx_tests::client::{self, Answer, Request};
 use rust_nginx_tests::control_plane::World;
 use rust_nginx_tests::files::CLASS;
 use rust_nginx_tests::objects::{Manifest, endpoint_slice};
-use rust_nginx_tests::pod::Pod;
+use rust_nginx_tests::pod::{Http2Pod, Pod};
 use rust_nginx_tests::runner::Test;
 use rust_nginx_tests::subject::Subject;
 use rust_nginx_tests::{address, files, tests, tools, wait};
@@ -22,6 +23,9 @@ pub(crate) fn tests() -> Vec<Test> {
 
 /// The Services of the examples, and where `local.yaml` expects their pods.
 const PODS: [(&str, &str); 3] = [("web", "127.0.0.1:9001"), ("api", "127.0.0.1:9002"), ("fallback", "127.0.0.1:9003")];
+
+/// The same for the pods of HTTP/2.
+const HTTP2_PODS: [(&str, &str); 1] = [("grpc", "127.0.0.1:9004")];
 
 /// A `curl` line at the head of an example.
 struct Line {
@@ -99,6 +103,10 @@ async fn examples_work_from_files() -> Result<()> {
     for (name, at) in PODS {
         pods.push(Pod::start_on(name, at.parse()?).await?);
     }
+    let mut http2_pods = vec![];
+    for (name, at) in HTTP2_PODS {
+        http2_pods.push(Http2Pod::start_on(name, at.parse()?).await?);
+    }
     for example in examples()? {
         let name = example.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
         let subject = files::launch(&example).ready().await.with_context(|| name.clone())?;
@@ -109,9 +117,16 @@ async fn examples_work_from_files() -> Result<()> {
 }
 
 async fn examples_work_in_a_cluster() -> Result<()> {
-    let mut pods = BTreeMap::new();
+    let (mut pods, mut http2_pods, mut addresses) = (vec![], vec![], BTreeMap::new());
     for (name, _) in PODS {
-        pods.insert(name, Pod::start_at(name, address::pod()).await?);
+        let pod = Pod::start_at(name, address::pod()).await?;
+        addresses.insert(name, pod.address);
+        pods.push(pod);
+    }
+    for (name, _) in HTTP2_PODS {
+        let pod = Http2Pod::start(name).await?;
+        addresses.insert(name, pod.address);
+        http2_pods.push(pod);
     }
     for example in examples()? {
         let name = example.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
@@ -128,7 +143,7 @@ async fn examples_work_in_a_cluster() -> Result<()> {
                 manifest = manifest.annotated("kubernetes.io/ingress.class", &world.class);
             }
             // The controllers of a real cluster write the endpoints of each Service.
-            let endpoints = (manifest.kind() == "Service").then(|| endpoints(&manifest, &pods)).transpose()?;
+            let endpoints = (manifest.kind() == "Service").then(|| endpoints(&manifest, &addresses)).transpose()?;
             world.apply([manifest]).await.with_context(|| name.clone())?;
             world.apply(endpoints.into_iter().flatten()).await?;
         }
@@ -139,12 +154,12 @@ async fn examples_work_in_a_cluster() -> Result<()> {
     Ok(())
 }
 
-fn endpoints(service: &Manifest, pods: &BTreeMap<&str, Pod>) -> Result<Vec<Manifest>> {
+fn endpoints(service: &Manifest, pods: &BTreeMap<&str, SocketAddr>) -> Result<Vec<Manifest>> {
     let Some(pod) = pods.get(service.name()) else { return Ok(vec![]) };
     let ports = service.0["spec"]["ports"].as_array().context("a Service without ports")?;
     let slice = |port: &serde_json::Value| {
         let port = port["name"].as_str().unwrap_or_default();
-        endpoint_slice(&format!("{}-{port}", service.name()), service.name(), port, &[(pod.address, true)])
+        endpoint_slice(&format!("{}-{port}", service.name()), service.name(), port, &[(*pod, true)])
     };
     Ok(ports.iter().map(slice).collect())
 }

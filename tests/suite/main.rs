@@ -37,6 +37,8 @@ mod protocols;
 mod routing;
 /// TLS: which certificate is shown, which protocol is spoken, who is redirected.
 mod secure;
+/// What is spoken to pods: HTTP/1.1 and HTTP/2, in cleartext and over TLS.
+mod towards_pods;
 
 fn main() -> Result<ExitCode> {
     // Listing must work where nothing can run.
@@ -64,6 +66,7 @@ fn main() -> Result<ExitCode> {
         protocols::tests(),
         routing::tests(),
         secure::tests(),
+        towards_pods::tests(),
     ]
     .into_iter()
     .flatten()
