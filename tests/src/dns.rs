@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::{RData, Record, RecordType};
+use parking_lot::Mutex;
 use tokio::net::UdpSocket;
 use tokio::task::JoinHandle;
 
@@ -70,7 +71,7 @@ impl Dns {
     /// How often it was asked for an address of a name.
     #[must_use]
     pub fn asked(&self, name: &str) -> usize {
-        let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        let names = self.names.lock();
         names.asked.iter().filter(|asked| **asked == format!("{name}.")).count()
     }
 
@@ -86,7 +87,7 @@ impl Dns {
     }
 
     fn put(&self, name: &str, zone: Option<Zone>) {
-        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut names = self.names.lock();
         match zone {
             Some(zone) => _ = names.zones.insert(format!("{name}."), zone),
             None => _ = names.zones.remove(&format!("{name}.")),
@@ -114,7 +115,7 @@ async fn serve(socket: UdpSocket, names: Arc<Mutex<Names>>) {
 fn answer(request: Message, names: &Mutex<Names>) -> Option<Message> {
     let query = request.queries.first()?.clone();
     let name = query.name().to_string().to_ascii_lowercase();
-    let mut names = names.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut names = names.lock();
     names.asked.push(name.clone());
     let mut response = Message::response(request.metadata.id, request.metadata.op_code);
     response.metadata.recursion_desired = request.metadata.recursion_desired;

@@ -21,6 +21,7 @@ pub mod client;
 pub mod control_plane;
 pub mod dns;
 pub mod files;
+pub mod load;
 pub mod log;
 pub mod namespace;
 pub mod objects;

@@ -1,14 +1,12 @@
 //! Services of type ExternalName: names that a DNS server knows, with search domains, and what follows when they change.
 
 use std::net::IpAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use anyhow::{Result, ensure};
-use rust_nginx_tests::client::{Connection, Request};
 use rust_nginx_tests::control_plane::World;
 use rust_nginx_tests::dns::Dns;
 use rust_nginx_tests::files::{CLASS, CONTROLLER, Site};
+use rust_nginx_tests::load::Load;
 use rust_nginx_tests::objects::{Manifest, ingress, ingress_class, prefix};
 use rust_nginx_tests::pod::{PORT, Pod};
 use rust_nginx_tests::runner::Test;
@@ -139,24 +137,11 @@ async fn an_address_that_changes_costs_no_request() -> Result<()> {
     world.apply([external("out", "moving.example.org"), rules(&world.class)]).await?;
     subject.routed("out.test", "/", "one").await?;
 
-    let (running, count) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicUsize::new(0)));
-    let client = {
-        let (running, count, address) = (Arc::clone(&running), Arc::clone(&count), subject.http());
-        tokio::spawn(async move {
-            let mut connection = Connection::open(address).await?;
-            while running.load(Ordering::Relaxed) {
-                connection.send(&Request::get("out.test", "/")).await?.echo()?;
-                count.fetch_add(1, Ordering::Relaxed);
-            }
-            anyhow::Ok(())
-        })
-    };
+    let load = Load::start(&subject, "out.test");
     for (pod, name) in [(&two, "two"), (&one, "one"), (&two, "two")] {
         dns.set("moving.example.org", &[pod.address.ip()], 1);
         subject.routed("out.test", "/", name).await?;
     }
-    running.store(false, Ordering::Relaxed);
-    client.await??;
-    ensure!(count.load(Ordering::Relaxed) > 100);
+    load.end().await?;
     world.delete([rules(&world.class)]).await
 }

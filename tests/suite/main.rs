@@ -13,8 +13,12 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// Traffic while everything changes: not one request may notice.
 mod churn;
+/// Whose an Ingress is: classes by controller, by name, by annotation, by default, and their parameters.
+mod classes;
 /// A real API server as the source.
 mod cluster;
+/// What every ingress controller must do, area by area, against a real API server.
+mod conformance;
 /// SIGTERM: nobody is cut off, and the process ends.
 mod drain;
 /// Every example of the repository does what its own head says.
@@ -31,14 +35,22 @@ mod harness;
 mod headers;
 /// Several replicas: all serve, one writes.
 mod leadership;
+/// Which namespaces are looked at, and with which rights.
+mod namespaces;
 /// The API server is away: at the start, in between, or back with its history gone.
 mod outages;
+/// Who owns a host or a path, and what the others are told.
+mod ownership;
+/// Hosts and targets in every form that HTTP allows, and some that it does not.
+mod paths;
 /// HTTP/2, WebSocket and other upgrades, and bodies that stream both ways.
 mod protocols;
 /// Which Ingress, rule and path a request takes.
 mod routing;
 /// TLS: which certificate is shown, which protocol is spoken, who is redirected.
 mod secure;
+/// Random changes and outages: what runs for long equals what starts afresh.
+mod soak;
 /// What is spoken to pods: HTTP/1.1 and HTTP/2, in cleartext and over TLS.
 mod towards_pods;
 
@@ -56,7 +68,9 @@ fn main() -> Result<ExitCode> {
     runtime.spawn(interrupted());
     let tests = [
         churn::tests(),
+        classes::tests(),
         cluster::tests(),
+        conformance::tests(),
         drain::tests(),
         examples::tests(),
         external_name::tests(),
@@ -66,9 +80,13 @@ fn main() -> Result<ExitCode> {
         headers::tests(),
         leadership::tests(),
         outages::tests(),
+        namespaces::tests(),
+        ownership::tests(),
+        paths::tests(),
         protocols::tests(),
         routing::tests(),
         secure::tests(),
+        soak::tests(),
         towards_pods::tests(),
     ]
     .into_iter()

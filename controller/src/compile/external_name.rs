@@ -1,15 +1,23 @@
 //! Services of type ExternalName → endpoints: the addresses of a name, which a source looks up.
 //!
-//! Addresses that lead back to this machine or to what only it can reach (loopback, link-local with the metadata service
-//! of clouds, unspecified) are refused whoever says so, the Service or DNS: the author of a Service must not reach them
-//! through us.
+//! Addresses that lead back to this machine or to what only it can reach (loopback, link-local and the other addresses of
+//! metadata services of clouds, multicast, unspecified) are refused whoever says so, the Service or DNS: the author of a
+//! Service must not reach them through us.
 
 use super::backend::port;
 use crate::snapshot::{Service, ServicePortRef, Snapshot};
 use std::{
-    net::{IpAddr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
 };
+
+/// Metadata services of clouds that are not link-local: of Alibaba, Azure (its wire server), EC2 and Google by IPv6.
+const METADATA: [IpAddr; 4] = [
+    IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
+    IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
+    IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)),
+];
 
 /// What an ExternalName comes to.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -30,8 +38,10 @@ pub(super) fn resolve(service: &Service, wanted: Option<&ServicePortRef>, snapsh
         Ok(port) => port,
         Err(text) => return problem(text),
     };
-    let external = service.external_name.as_deref().unwrap_or_default().trim().trim_end_matches('.');
-    if external.is_empty() {
+    // A dot at the end keeps search domains out, so it stays.
+    let external = service.external_name.as_deref().unwrap_or_default().trim();
+    let bare = external.strip_suffix('.').unwrap_or(external);
+    if bare.is_empty() {
         return problem(format!("Service {name} has type ExternalName and no externalName"));
     }
     if let Ok(address) = external.parse::<IpAddr>() {
@@ -41,7 +51,8 @@ pub(super) fn resolve(service: &Service, wanted: Option<&ServicePortRef>, snapsh
         return External { addresses: vec![SocketAddr::new(address, port)], ..External::default() };
     }
     let host_name: Arc<str> = external.to_ascii_lowercase().into();
-    if *host_name == *"localhost" || host_name.ends_with(".localhost") {
+    let bare = bare.to_ascii_lowercase();
+    if bare == "localhost" || bare.ends_with(".localhost") {
         return problem(format!("Service {name} names {external}, which is refused"));
     }
     let resolved = snapshot.host_names.get(&host_name);
@@ -78,10 +89,14 @@ fn port_of(service: &Service, wanted: Option<&ServicePortRef>) -> Result<u16, St
 }
 
 fn is_refused(address: IpAddr) -> bool {
-    match address.to_canonical() {
-        IpAddr::V4(v4) => v4.is_loopback() || v4.is_link_local() || v4.is_unspecified() || v4.octets()[0] == 0,
-        IpAddr::V6(v6) => v6 == Ipv6Addr::LOCALHOST || v6.is_unspecified() || v6.is_unicast_link_local(),
-    }
+    let address = address.to_canonical();
+    METADATA.contains(&address)
+        || match address {
+            IpAddr::V4(v4) => v4.is_loopback() || v4.is_link_local() || v4.is_multicast() || v4.octets()[0] == 0,
+            IpAddr::V6(v6) => {
+                v6.is_loopback() || v6.is_unspecified() || v6.is_unicast_link_local() || v6.is_multicast()
+            }
+        }
 }
 
 #[cfg(test)]
@@ -133,9 +148,15 @@ mod tests {
     #[test]
     fn all_addresses_of_a_name_are_used() {
         let found = Resolved::found(["2001:db8::1".parse().unwrap(), "192.0.2.1".parse().unwrap()]);
-        let external = resolve(&service("DB.example.com.", &[]), Some(&number(8080)), &with(Some(found)));
+        let external = resolve(&service("DB.example.com", &[]), Some(&number(8080)), &with(Some(found)));
         assert_eq!(addresses(&external), ["192.0.2.1:8080", "[2001:db8::1]:8080"]);
         assert_eq!((external.host_name.as_deref(), external.problem), (Some("db.example.com"), None));
+    }
+
+    #[test]
+    fn a_dot_at_the_end_stays_for_the_resolver() {
+        let external = resolve(&service("DB.example.com.", &[]), Some(&number(80)), &Snapshot::default());
+        assert_eq!(external.host_name.as_deref(), Some("db.example.com."));
     }
 
     #[test]
@@ -161,6 +182,9 @@ mod tests {
             "0.0.0.0",
             "fe80::1",
             "::ffff:127.0.0.1",
+            "168.63.129.16",
+            "fd00:ec2::254",
+            "224.0.0.1",
         ] {
             let found = resolve(&service(external, &[]), Some(&number(80)), &Snapshot::default());
             assert!(

@@ -9,7 +9,7 @@ use crate::{
     snapshot::{Ingress, IngressPath, PathType},
 };
 use rust_nginx_proxy::table::{HostMatch, PathMatch, Policy, normalize_path};
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 /// An Ingress in typed form.
 #[derive(Debug)]
@@ -132,7 +132,18 @@ fn host(text: &str) -> Result<HostMatch, String> {
     if text.contains(':') && !text.starts_with('[') {
         return Err(format!("{text:?} is not a host name: a rule's host has no port"));
     }
-    HostMatch::parse(text).map_err(|error| error.to_string())
+    HostMatch::parse(&a_labels(text)?).map_err(|error| error.to_string())
+}
+
+/// A host name as DNS and clients write it: labels beyond ASCII become A-labels (RFC 5890 §2.3.2.1, UTS 46). An API
+/// server takes no others; files may say `bücher.example`.
+pub(super) fn a_labels(text: &str) -> Result<Cow<'_, str>, String> {
+    if text.is_ascii() {
+        return Ok(text.into());
+    }
+    let (wildcard, name) = text.strip_prefix("*.").map_or(("", text), |name| ("*.", name));
+    let name = idna::domain_to_ascii(name).map_err(|_| format!("{text:?} is not a host name: it is no valid IDN"))?;
+    Ok(format!("{wildcard}{name}").into())
 }
 
 /// The predicate, and a remark when it is not what is written.

@@ -1,6 +1,6 @@
 //! Secrets → certificates, and which one a host gets.
 
-use super::{Options, about_ingress, host::HostId};
+use super::{Options, about_ingress, host::HostId, ingress::a_labels};
 use crate::{
     diagnostic::{Diagnostic, ObjectKind, ObjectRef, Reason},
     snapshot::{Ingress, ObjectName, Secret, Snapshot},
@@ -112,7 +112,10 @@ pub(super) fn choose(
     let mut warn = |reason, field: String, message: String| {
         findings.push(Diagnostic::warning(about_ingress(&ingress.name), reason, field, message));
     };
-    let lists_host = |host: &String| host.strip_suffix('.').unwrap_or(host).eq_ignore_ascii_case(&pattern);
+    let lists_host = |host: &String| {
+        let host = a_labels(host).unwrap_or_default();
+        host.strip_suffix('.').unwrap_or(&host).eq_ignore_ascii_case(&pattern)
+    };
     let entries = || ingress.tls.iter().enumerate();
     if let Some((index, entry)) = entries().find(|(_, entry)| entry.hosts.iter().any(lists_host)) {
         if entry.secret_name.is_empty() {

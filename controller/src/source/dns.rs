@@ -68,6 +68,8 @@ impl<L: Lookup> Stage<L> {
         self.references.mark_changed();
         self.source.snapshots.mark_changed();
         self.source.coverage.mark_changed();
+        // A source that covers everything says so once and never again.
+        let mut covering = true;
         loop {
             let next = self.names.next(self.lookups.len() < CONCURRENCY);
             let due = async {
@@ -85,7 +87,7 @@ impl<L: Lookup> Stage<L> {
                     self.names.refer(&self.references.borrow_and_update().host_names, Instant::now());
                 }
                 changed = self.source.snapshots.changed() => if changed.is_err() { return },
-                changed = self.source.coverage.changed() => if changed.is_err() { return },
+                changed = self.source.coverage.changed(), if covering => covering = changed.is_ok(),
                 Some((name, outcome)) = self.lookups.next(), if !self.lookups.is_empty() => {
                     debug!(%name, ?outcome, "looked up");
                     self.names.heard(&name, outcome, Instant::now());

@@ -169,6 +169,7 @@ fn resource(manifest: &Manifest) -> Result<(ApiResource, bool)> {
         "EndpointSlice" => ("endpointslices", true),
         "Ingress" => ("ingresses", true),
         "IngressClass" => ("ingressclasses", false),
+        "IngressClassConfig" => ("ingressclassconfigs", false),
         "Lease" => ("leases", true),
         "Namespace" => ("namespaces", false),
         "Role" => ("roles", true),

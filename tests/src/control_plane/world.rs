@@ -48,8 +48,15 @@ impl World {
     /// # Errors
     /// When the chart cannot be rendered or the API server refuses it.
     pub async fn with_values(name: &str, values: &[(&str, &str)]) -> Result<Self> {
+        Self::on(ControlPlane::shared().await?, name, values).await
+    }
+
+    /// The same on a given control plane.
+    ///
+    /// # Errors
+    /// When the chart cannot be rendered or the API server refuses it.
+    pub async fn on(plane: &ControlPlane, name: &str, values: &[(&str, &str)]) -> Result<Self> {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
-        let plane = ControlPlane::shared().await?;
         let cluster = plane.cluster.clone();
         // Tests may run twice on one control plane some day; a number makes names unique.
         let apps = format!("{name}-{}", COUNT.fetch_add(1, Ordering::Relaxed));

@@ -15,10 +15,14 @@ use std::{
     sync::Arc,
     time::Duration,
 };
+use tokio::time::timeout;
 
-/// Time for a server to answer, and how often it is asked, as ingress-nginx does.
+/// Time for a server to answer, and how often it is asked again, as ingress-nginx does: five times in all.
 const TIMEOUT: Duration = Duration::from_secs(2);
-const ATTEMPTS: usize = 5;
+const ATTEMPTS: usize = 4;
+
+/// Longest time for a lookup, whatever the number of servers and search domains.
+const LIMIT: Duration = Duration::from_secs(10);
 
 /// Looks names up in DNS.
 #[derive(Clone)]
@@ -55,7 +59,10 @@ impl Lookup for Resolver {
                 Ok(configured) => configured,
                 Err(problem) => return Outcome::Failed(problem.into()),
             };
-            match configured.resolver.lookup_ip(&*host_name).await {
+            let Ok(answer) = timeout(LIMIT, configured.resolver.lookup_ip(&*host_name)).await else {
+                return Outcome::Failed("DNS gives no answer in time".into());
+            };
+            match answer {
                 Ok(found) => {
                     let addresses = reachable(found.iter().collect());
                     let ttls = found.as_lookup().answers().iter().map(|record| record.ttl);
@@ -88,6 +95,8 @@ impl Shared {
         // Names of the pod's own /etc/hosts mean nothing to others, and answers are kept by us.
         options.use_hosts_file = ResolveHosts::Never;
         options.cache_size = 0;
+        // The time that an alias holds counts, too.
+        options.preserve_intermediates = true;
         let resolver = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
             .with_options(options)
             .build()

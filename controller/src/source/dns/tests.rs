@@ -26,7 +26,6 @@ struct Fixture {
     references: watch::Sender<References>,
     source: watch::Sender<Option<Snapshot>>,
     feed: Feed,
-    _coverage: watch::Sender<Coverage>,
 }
 
 impl Lookup for Fake {
@@ -45,10 +44,11 @@ impl Fixture {
         let fake = Fake::default();
         let (references, referred) = watch::channel(References::default());
         let (source, snapshots) = watch::channel(Some(Snapshot::default()));
-        let (coverage, covered) = watch::channel(Coverage::Everything);
+        // As the file source has it: its sender is gone.
+        let (_, covered) = watch::channel(Coverage::Everything);
         let (stage, feed) = Stage::new(fake.clone(), Feed { snapshots, coverage: covered }, referred);
         tokio::spawn(stage.run());
-        Self { fake, references, source, feed, _coverage: coverage }
+        Self { fake, references, source, feed }
     }
 
     fn answer(&self, name: &str, outcome: Outcome) {
