@@ -40,7 +40,7 @@ pub struct Snapshot {
     pub config_maps: OrdMap<ObjectName, Arc<ConfigMap>>,
     /// Host names that something refers to, in lower case, as far as they have been looked up.
     pub host_names: OrdMap<Arc<str>, Arc<Resolved>>,
-    /// The zone of the node that this process runs on, where it is known and asked for (`--enable-topology-aware-routing`).
+    /// The zone of the node that this process runs on. No source fills it in yet, so that hints of slices change nothing.
     pub zone: Option<Arc<str>>,
     /// What the source itself found: unparsable documents, resources that cannot be watched.
     pub findings: Arc<[Diagnostic]>,
