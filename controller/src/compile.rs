@@ -1,7 +1,7 @@
 //! Objects → table. Pure: no clock, no I/O, no logging, no global; the same input gives the same bytes.
 //!
 //! `compile(&Snapshot, &Options) -> Compiled`. What cannot be served becomes an explicit entry (503, 404, default
-//! certificate) plus a [`Diagnostic`], never a hole; everything else stays live.
+//! certificate) plus a [`Diagnostic`](crate::diagnostic::Diagnostic), never a hole; everything else stays live.
 //!
 //! ```text
 //!  ConfigMap ─ config_map ─> Globals ─┐
