@@ -12,7 +12,7 @@ pub use self::{
     convert::Unconvertible,
     model::{
         Backend, ClassConfig, ConfigMap, EndpointPort, EndpointSlice, Ingress, IngressClass, IngressPath, IngressRule,
-        IngressTls, LoadBalancerAddress, ObjectName, PathType, Secret, Service, ServiceBackend, ServicePort,
+        IngressTls, LoadBalancerAddress, Node, ObjectName, PathType, Pod, Secret, Service, ServiceBackend, ServicePort,
         ServicePortRef, ServiceType, SliceEndpoint,
     },
     resolved::Resolved,
@@ -42,6 +42,9 @@ pub struct Snapshot {
     pub host_names: OrdMap<Arc<str>, Arc<Resolved>>,
     /// The zone of the node that this process runs on. No source fills it in yet, so that hints of slices change nothing.
     pub zone: Option<Arc<str>>,
+    /// The addresses of the nodes where ready pods of this installation run, sorted, each once; `None` where they are not
+    /// known or not asked for.
+    pub node_addresses: Option<Arc<[LoadBalancerAddress]>>,
     /// What the source itself found: unparsable documents, resources that cannot be watched.
     pub findings: Arc<[Diagnostic]>,
 }

@@ -187,6 +187,25 @@ pub fn config_map(name: &str, data: &[(&str, &str)]) -> Manifest {
     Manifest(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data}))
 }
 
+/// A Pod that is bound to a node, with the ServiceAccount that it needs to be accepted.
+#[must_use]
+pub fn pod(name: &str, node: &str, account: &str, labels: Value) -> Manifest {
+    Manifest(json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": labels},
+        "spec": {
+            "nodeName": node, "serviceAccountName": account, "automountServiceAccountToken": false,
+            "containers": [{"name": "main", "image": "none"}],
+        },
+    }))
+}
+
+/// A Node.
+#[must_use]
+pub fn node(name: &str, zone: Option<&str>) -> Manifest {
+    let labels = zone.map(|zone| json!({"topology.kubernetes.io/zone": zone}));
+    Manifest(json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels}}))
+}
+
 /// A namespace.
 #[must_use]
 pub fn namespace(name: &str) -> Manifest {

@@ -51,6 +51,8 @@ mod routing;
 mod secure;
 /// Random changes and outages: what runs for long equals what starts afresh.
 mod soak;
+/// The status of Ingresses: which addresses, by whom, until when.
+mod status;
 /// What is spoken to pods: HTTP/1.1 and HTTP/2, in cleartext and over TLS.
 mod towards_pods;
 
@@ -87,6 +89,7 @@ fn main() -> Result<ExitCode> {
         routing::tests(),
         secure::tests(),
         soak::tests(),
+        status::tests(),
         towards_pods::tests(),
     ]
     .into_iter()

@@ -172,17 +172,28 @@ pub struct Status {
     pub publish: Publish,
     /// `--status-update-interval`
     pub interval: Duration,
+    /// `--update-status-on-shutdown`
+    pub clear_on_shutdown: bool,
 }
 
 /// Where the addresses of the status come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Publish {
-    /// Nobody said: no status is written.
-    Nothing,
+    /// Nobody said: those of the nodes that this installation runs on.
+    Nodes(NodeAddress),
     /// `--publish-status-address`
     Addresses(Vec<String>),
     /// `--publish-service`
     Service(ObjectName),
+}
+
+/// Which addresses of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeAddress {
+    /// The external ones; where a node has none, the internal ones.
+    External,
+    /// The internal ones: `--report-node-internal-ip-address`.
+    Internal,
 }
 
 /// The end of the process.
@@ -237,6 +248,13 @@ impl Serve {
             listen,
             warnings,
         }
+    }
+
+    /// Whether this process writes the status of Ingresses. Without an election nobody knows whether another replica
+    /// writes the same status.
+    #[must_use]
+    pub fn writes_status(&self) -> bool {
+        self.status.enabled && self.election.is_some()
     }
 }
 
@@ -312,6 +330,12 @@ impl Source {
 // === impl Identity ===
 
 impl Identity {
+    /// The Pod that this process is, if there is one of this name.
+    #[must_use]
+    pub fn pod(&self) -> ObjectName {
+        ObjectName::new(self.pod_namespace.as_str(), self.pod_name.as_str())
+    }
+
     fn new(environment: &dyn Environment) -> Self {
         let variable = |name| environment.get(name).filter(|value| !value.is_empty());
         Self {
@@ -482,12 +506,19 @@ impl Status {
             interval = Self::DEFAULT_INTERVAL;
         }
         let addresses = values.texts("publish-status-address");
+        let internal = values.switch("report-node-internal-ip-address");
         let publish = match values.object("publish-service") {
             Some(service) => Publish::Service(service),
-            None if addresses.is_empty() => Publish::Nothing,
-            None => Publish::Addresses(addresses),
+            None if !addresses.is_empty() => Publish::Addresses(addresses),
+            None if internal => Publish::Nodes(NodeAddress::Internal),
+            None => Publish::Nodes(NodeAddress::External),
         };
-        Self { enabled: values.switch("update-status"), publish, interval }
+        Self {
+            enabled: values.switch("update-status"),
+            publish,
+            interval,
+            clear_on_shutdown: values.switch("update-status-on-shutdown"),
+        }
     }
 }
 

@@ -101,7 +101,19 @@ pub(crate) static FLAGS: &[Flag] = &[
     // What we write.
     flag("publish-service", Value("NS/NAME"), "", "Service whose addresses become the status of Ingresses"),
     flag("publish-status-address", List("ADDR"), "", "IP addresses or names that become the status of Ingresses"),
+    flag(
+        "report-node-internal-ip-address",
+        Switch,
+        "false",
+        "Without the two flags above: publish the internal addresses of the nodes, not the external ones",
+    ),
     flag("update-status", Switch, "true", "Write the status of Ingresses"),
+    flag(
+        "update-status-on-shutdown",
+        Switch,
+        "true",
+        "Take our addresses out of the status when the last replica ends",
+    ),
     flag("status-update-interval", Value("SECONDS"), "60", "Time between two corrections of a status; at least 5"),
     flag("disable-sync-events", Switch, "false", "Send no Event of reason Sync"),
     flag("election-id", Value("NAME"), "rust-nginx-leader", "Name of the Lease that chooses who writes"),
@@ -114,8 +126,6 @@ pub(crate) static FLAGS: &[Flag] = &[
     of(BOTH, flag("v", Value("LEVEL"), "0", "Log level: 0 info, 2 debug, 4 debug of libraries too, 5 trace")),
     of(DEMO, flag("once", Switch, "false", "Check the demo against itself on free ports and exit with 0 or 1")),
     // Known to ingress-nginx, not to this version.
-    without_effect("update-status-on-shutdown", Switch, Unsupported),
-    without_effect("report-node-internal-ip-address", Switch, Unsupported),
     without_effect("enable-annotation-validation", Switch, Unsupported),
     without_effect("deep-inspect", Switch, Unsupported),
     without_effect("enable-topology-aware-routing", Switch, Unsupported),

@@ -1,5 +1,5 @@
 use super::{
-    Admin, BindAddress, Environment, Identity, Invocation, LogFormat, Publish, Scope, Serve, Source, flag::Effect,
+    Admin, BindAddress, Environment, Identity, Invocation, LogFormat, NodeAddress, Publish, Scope, Serve, Source, flag::Effect,
     parse, registry::FLAGS,
 };
 use crate::{compile::ProcessSettings, snapshot::ObjectName};
@@ -68,13 +68,14 @@ fn defaults_are_those_of_the_documentation() {
     assert_eq!(config.compile.ingress_class, "rust-nginx");
     assert_eq!(config.compile.annotations_prefix, "nginx.ingress.kubernetes.io");
     assert_eq!(config.compile.https_port, 443);
-    let election = config.election.expect("there is an election unless it is disabled");
+    let election = config.election.clone().expect("there is an election unless it is disabled");
     assert_eq!(election.lease, ObjectName::new("default", "rust-nginx-leader"));
     assert_eq!(election.ttl, Duration::from_secs(30));
     assert_eq!(config.identity, Identity { pod_name: "machine".into(), pod_namespace: "default".into() });
     assert_eq!(config.admin, Admin { addresses: vec![BindAddress::Every(10254)], health_path: "/healthz".into() });
     assert!(config.status.enabled);
-    assert_eq!(config.status.publish, Publish::Nothing);
+    assert_eq!(config.status.publish, Publish::Nodes(NodeAddress::External));
+    assert!(config.status.clear_on_shutdown && config.writes_status());
     assert_eq!(config.status.interval, Duration::from_secs(60));
     assert!(config.sync_events);
     assert_eq!(config.shutdown.grace, Duration::ZERO);
@@ -263,4 +264,14 @@ fn the_registry_is_consistent() {
         assert!(variables.insert(flag.variable()), "{} is declared twice", flag.variable());
         assert_eq!(flag.effect == Effect::Used, !flag.help.is_empty(), "--{}", flag.name);
     }
+}
+
+#[test]
+fn the_status_has_its_flags() {
+    let config = serve("--manifests=d --report-node-internal-ip-address --update-status-on-shutdown=false");
+    assert_eq!(config.status.publish, Publish::Nodes(NodeAddress::Internal));
+    assert!(!config.status.clear_on_shutdown);
+    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+    assert!(!serve("--manifests=d --disable-leader-election").writes_status());
+    assert!(!serve("--manifests=d --update-status=false").writes_status());
 }

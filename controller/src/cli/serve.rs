@@ -11,10 +11,10 @@ use crate::{
     metrics::Metrics,
     reconcile::{self, Coverage, Feed, Outlets, Pass},
     source::{
-        cluster::{self, Cluster, Wanted},
+        cluster::{self, Cluster, Installation, Wanted},
         dns, files,
     },
-    status,
+    status::{self, Farewell},
     telemetry::chain,
 };
 use anyhow::Context as _;
@@ -104,6 +104,7 @@ pub struct Running {
     parts: JoinSet<&'static str>,
     /// What writes to the cluster.
     writers: JoinSet<()>,
+    farewell: Option<Farewell>,
     candidate: Option<Candidate>,
     /// Without an election, the word that we lead; it holds as long as somebody can say otherwise.
     _alone: watch::Sender<bool>,
@@ -146,6 +147,7 @@ impl Running {
 
         let mut writers = JoinSet::new();
         let mut candidate = None;
+        let mut farewell = None;
         let alone = watch::Sender::new(true);
         let resolver = dns::Resolver::new(config.resolv_conf.clone());
         let referred = references.clone();
@@ -165,7 +167,7 @@ impl Running {
                 });
                 let leader = candidate.as_ref().map_or_else(|| alone.subscribe(), Candidate::leader);
                 metrics.watch_passes(passes.clone(), leader.clone());
-                status::start(&mut writers, client, config, &passes, &leader);
+                farewell = status::start(&mut writers, client, config, &passes, &leader);
                 let (source, feed) = cluster::Source::new(&cluster, wanted(config), references, waiting_sender);
                 spawn(&mut parts, "the cluster source", source.run());
                 feed
@@ -200,6 +202,7 @@ impl Running {
             proxy: None,
             parts,
             writers,
+            farewell,
             candidate,
             _alone: alone,
         })
@@ -246,18 +249,13 @@ impl Running {
     pub async fn stop(mut self) {
         self.health.draining();
         sleep(self.shutdown.grace).await;
-        if let Some(proxy) = self.proxy.take() {
-            let timeout =
-                self.passes.borrow().as_ref().map_or(Duration::ZERO, |pass| pass.compiled.process.shutdown_timeout);
-            let drained = proxy.drain(timeout).await;
-            if drained.cut > 0 {
-                warn!(
-                    connections = drained.cut,
-                    ?timeout,
-                    "cut connections that did not end in worker-shutdown-timeout"
-                );
+        // Beside the drain, so that it needs no time of its own, and while the Lease is still held.
+        let farewell = self.farewell.take();
+        tokio::join!(self.drain(), async {
+            if let Some(farewell) = farewell {
+                farewell.say().await;
             }
-        }
+        });
         self.writers.shutdown().await;
         if let Some(candidate) = self.candidate.take() {
             candidate.release().await;
@@ -265,6 +263,16 @@ impl Running {
         sleep(self.shutdown.post_grace).await;
         self.parts.shutdown().await;
         info!("ended");
+    }
+
+    async fn drain(&mut self) {
+        let Some(proxy) = self.proxy.take() else { return };
+        let timeout =
+            self.passes.borrow().as_ref().map_or(Duration::ZERO, |pass| pass.compiled.process.shutdown_timeout);
+        let drained = proxy.drain(timeout).await;
+        if drained.cut > 0 {
+            warn!(connections = drained.cut, ?timeout, "cut connections that did not end in worker-shutdown-timeout");
+        }
     }
 
     /// Where HTTP is served; empty before it is ready.
@@ -301,8 +309,19 @@ fn wanted(config: &Serve) -> Wanted {
             config_maps: config.compile.config_map.iter().cloned().collect(),
             ..References::default()
         },
+        installation: installation(config),
         services: published.into_iter().chain(&config.compile.default_backend_service).cloned().collect(),
     }
+}
+
+/// What the process has to know about its own installation; nothing where nobody asks for it.
+fn installation(config: &Serve) -> Option<Installation> {
+    let addresses = match config.status.publish {
+        Publish::Nodes(kind) => config.writes_status().then_some(kind),
+        Publish::Addresses(_) | Publish::Service(_) => None,
+    };
+    let zone = config.compile.topology_aware;
+    (addresses.is_some() || zone).then(|| Installation { pod: config.identity.pod(), addresses, zone })
 }
 
 /// The pointer with the first table, and the settings that are read only now.

@@ -35,6 +35,7 @@ impl Changes {
             config_maps: _,
             host_names,
             zone,
+            node_addresses: _,
             findings,
         } = new;
         let same_findings = Arc::ptr_eq(&old.findings, findings) || old.findings == *findings;

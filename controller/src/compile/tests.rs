@@ -351,6 +351,7 @@ mod properties {
             rules,
             tls,
             status: Vec::new(),
+            status_writer: None,
         })
     }
 

@@ -6,6 +6,7 @@
 mod class_config;
 mod endpoint_slice;
 mod ingress;
+mod installation;
 mod plain;
 mod service;
 

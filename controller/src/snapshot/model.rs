@@ -41,6 +41,8 @@ pub struct Ingress {
     pub tls: Vec<IngressTls>,
     /// Addresses in `status.loadBalancer.ingress`.
     pub status: Vec<LoadBalancerAddress>,
+    /// Who wrote them, by `metadata.managedFields`, when it was one program only and one of ours.
+    pub status_writer: Option<Arc<str>>,
 }
 
 /// `spec.rules[]`.
@@ -248,11 +250,40 @@ pub struct ConfigMap {
     pub data: BTreeMap<String, String>,
 }
 
+/// core/v1 Pod, as far as we look at those of this installation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pod {
+    /// Namespace and name.
+    pub name: ObjectName,
+    /// `metadata.labels`.
+    pub labels: BTreeMap<String, String>,
+    /// `spec.nodeName`.
+    pub node: Option<Arc<str>>,
+    /// It runs, its condition `Ready` is true, and nobody is deleting it.
+    pub ready: bool,
+}
+
+/// core/v1 Node, as far as we look at those of this installation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Name.
+    pub name: Arc<str>,
+    /// `status.addresses[]` of type `ExternalIP`.
+    pub external: Vec<Arc<str>>,
+    /// `status.addresses[]` of type `InternalIP`.
+    pub internal: Vec<Arc<str>>,
+    /// Label `topology.kubernetes.io/zone`.
+    pub zone: Option<Arc<str>>,
+}
+
 // === impl Ingress ===
 
 impl Ingress {
     /// The annotation that selected a class before `spec.ingressClassName` existed.
     pub const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
+
+    /// How the names begin under which installations of this program write the status.
+    pub const STATUS_WRITER: &str = "rust-nginx:";
 
     /// Whether two states of an Ingress ask for the same; what others write into it aside.
     #[must_use]
@@ -268,6 +299,7 @@ impl Ingress {
             rules,
             tls,
             status: _,
+            status_writer: _,
         } = self;
         *name == other.name
             && *created == other.created
@@ -282,6 +314,30 @@ impl Ingress {
     pub fn tls_secrets(&self) -> impl Iterator<Item = ObjectName> {
         let named = self.tls.iter().filter(|entry| !entry.secret_name.is_empty());
         named.map(|entry| ObjectName { namespace: self.name.namespace.clone(), name: entry.secret_name.clone() })
+    }
+}
+
+// === impl Pod ===
+
+impl Pod {
+    /// Labels that tell one pod of an installation from another, or one revision or version of it from the next.
+    const OWN_LABELS: [&str; 7] = [
+        "pod-template-hash",
+        "controller-revision-hash",
+        "pod-template-generation",
+        "statefulset.kubernetes.io/pod-name",
+        "apps.kubernetes.io/pod-index",
+        "app.kubernetes.io/version",
+        "helm.sh/chart",
+    ];
+
+    /// The label selector of all pods of the same installation; `None` when nothing but its name tells this pod from any
+    /// other.
+    #[must_use]
+    pub fn peers(&self) -> Option<String> {
+        let common = self.labels.iter().filter(|(key, _)| !Self::OWN_LABELS.contains(&key.as_str()));
+        let terms: Vec<String> = common.map(|(key, value)| format!("{key}={value}")).collect();
+        (!terms.is_empty()).then(|| terms.join(","))
     }
 }
 

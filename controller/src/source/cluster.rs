@@ -12,6 +12,7 @@
 mod compact;
 mod connect;
 mod id;
+mod installation;
 mod outage;
 mod plan;
 mod start;
@@ -19,7 +20,7 @@ mod state;
 mod store;
 mod watch;
 
-pub use self::connect::ConnectError;
+pub use self::{connect::ConnectError, installation::Installation};
 use self::{id::WatchId, outage::Outages, state::State, store::Event};
 use crate::{
     args::{ClusterAccess, Scope},
@@ -80,6 +81,8 @@ pub struct Wanted {
     pub references: References,
     /// Services that flags name.
     pub services: BTreeSet<ObjectName>,
+    /// What has to be known about this installation itself.
+    pub installation: Option<Installation>,
 }
 
 /// Where the results go.
@@ -136,12 +139,12 @@ impl Source {
         let source = Self {
             outages: Outages::new(cluster.server.clone()),
             cluster: cluster.clone(),
+            state: State::new(wanted.installation.clone()),
             wanted,
             references,
             outlets: Outlets { snapshots: snapshots_sender, coverage: coverage_sender, waiting_for },
             sender,
             inbox,
-            state: State::default(),
             tasks: JoinSet::new(),
             running: HashMap::new(),
             started: 0,

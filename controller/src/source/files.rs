@@ -204,6 +204,7 @@ impl Collected {
             config_maps,
             host_names,
             zone,
+            node_addresses,
             findings: _,
         } = self.snapshot;
         Snapshot {
@@ -216,6 +217,7 @@ impl Collected {
             config_maps: share(config_maps, &previous.config_maps),
             host_names,
             zone,
+            node_addresses,
             findings: if *previous.findings == *self.findings {
                 previous.findings.clone()
             } else {

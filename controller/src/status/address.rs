@@ -10,9 +10,9 @@ use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 pub(super) type Address = (Option<Arc<str>>, Option<Arc<str>>);
 
 /// The addresses, sorted; `None` when they are not known, so that a status is left as it is.
-pub(super) fn addresses(publish: &Publish, snapshot: &Snapshot) -> Option<Vec<Address>> {
+pub(super) fn addresses(publish: &Publish, snapshot: &Snapshot) -> Option<Arc<[Address]>> {
     let found: BTreeSet<Address> = match publish {
-        Publish::Nothing => return None,
+        Publish::Nodes(_) => return snapshot.node_addresses.clone(),
         Publish::Addresses(addresses) => addresses.iter().map(|text| address(text)).collect(),
         Publish::Service(name) => of_service(snapshot.services.get(name)?),
     };
@@ -41,7 +41,7 @@ fn address(text: &str) -> Address {
 mod tests {
     use super::{Address, address, addresses};
     use crate::{
-        args::Publish,
+        args::{NodeAddress, Publish},
         snapshot::{ObjectName, Service, ServiceType, Snapshot},
     };
     use std::sync::Arc;
@@ -61,13 +61,13 @@ mod tests {
         }
     }
 
-    fn published(service: Service) -> Option<Vec<Address>> {
+    fn published(service: Service) -> Option<Arc<[Address]>> {
         let mut snapshot = Snapshot::default();
         snapshot.services.insert(service.name.clone(), Arc::new(service));
         addresses(&Publish::Service(ObjectName::new("edge", "lb")), &snapshot)
     }
 
-    fn all(texts: &[&str]) -> Option<Vec<Address>> {
+    fn all(texts: &[&str]) -> Option<Arc<[Address]>> {
         Some(texts.iter().map(|text| address(text)).collect())
     }
 
@@ -87,7 +87,7 @@ mod tests {
     fn a_missing_service_says_nothing() {
         let publish = Publish::Service(ObjectName::new("edge", "lb"));
         assert_eq!(addresses(&publish, &Snapshot::default()), None);
-        assert_eq!(addresses(&Publish::Nothing, &Snapshot::default()), None);
+        assert_eq!(addresses(&Publish::Nodes(NodeAddress::External), &Snapshot::default()), None);
     }
 
     #[test]

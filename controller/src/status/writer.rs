@@ -1,257 +1,274 @@
-//! Writes the status of our Ingresses: only on difference, several at a time, and never in a loop against somebody else.
+//! Writes the status of our Ingresses: a few at a time, new ones first, and slower when the server asks for it.
+//!
+//! Every replica follows the passes when it leads; what to write is decided in `writer/ledger.rs`, how in
+//! `writer/request.rs`. Passes go on being looked at while writes are on their way.
 
-use super::address::{Address, addresses};
+mod fellows;
+mod ledger;
+mod request;
+
+use self::{
+    fellows::Fellows,
+    ledger::{Job, Ledger, Outcome, View},
+    request::Answer,
+};
+use super::address::addresses;
 use crate::{
-    args::{Publish, Status},
+    args::{Publish, Scope, Serve, Source},
+    diagnostic::{ObjectKind, Reason},
     reconcile::Pass,
-    snapshot::{Ingress, ObjectName, Snapshot},
-    telemetry::chain,
+    snapshot::{Ingress, ObjectName},
 };
-use futures::{StreamExt as _, stream};
-use k8s_openapi::api::networking::v1::Ingress as ApiIngress;
-use kube::{
-    Api, Client,
-    api::{Patch, PatchParams},
-};
-use serde_json::{Value, json};
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use futures::{StreamExt as _, future::pending, stream::FuturesUnordered};
+use kube::Client;
+use std::{sync::Arc, time::Duration};
 use tokio::{
-    sync::watch,
-    time::{Instant, sleep, sleep_until, timeout},
+    sync::{mpsc, oneshot, watch},
+    time::{Instant, sleep_until},
 };
 use tracing::{debug, info, warn};
 
-/// Patches in flight. At 5 ms each that is 3,000 a second: the Ingresses of the largest clusters in a few seconds.
+/// Writes on their way. What limits the rate is the server's processor time per write; more of them at once would only
+/// wait there, and before the Lease and Events.
 const CONCURRENCY: usize = 16;
 
-/// Longest wait for one patch.
-const TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Shortest time between two looks at a pass. Nobody reads a status faster, and a look costs time per Ingress.
+/// Shortest time between two looks at a pass. Nobody reads a status faster.
 const COALESCE: Duration = Duration::from_millis(100);
 
-/// Pauses after failures double between these.
+/// Pauses after failures double between these; the server may ask for more by `Retry-After`, up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// Name under which the server remembers who wrote a field.
-const MANAGER: &str = "rust-nginx";
+/// Longest name under which the server notes who has written a field.
+const LONGEST_WRITER: usize = 128;
 
 /// The task.
 pub(super) struct Writer {
     client: Client,
+    /// Name under which the server notes what we write.
+    name: Arc<str>,
     publish: Publish,
+    /// Ingresses are taken by the name of their class, so that nobody needs to read IngressClasses.
+    class_by_name: bool,
     passes: watch::Receiver<Option<Arc<Pass>>>,
     leader: watch::Receiver<bool>,
+    /// Asked at the end.
+    fellows: Fellows,
+    farewell: mpsc::Receiver<oneshot::Sender<()>>,
     ledger: Ledger,
+    pace: Pace,
+    burst: Option<Burst>,
 }
 
-/// What has been written, so that nothing is written twice while the watch lags behind, nor again and again when
-/// somebody else disagrees.
+/// When the server may be asked next.
 #[derive(Debug)]
-struct Ledger {
-    /// Time between two corrections of the same status.
-    interval: Duration,
-    written: HashMap<ObjectName, Written>,
-    /// What the last look was about; nothing can be different when it is the same.
-    seen: Option<(Snapshot, Vec<Address>)>,
+struct Pace {
+    not_before: Instant,
+    pause: Duration,
+    /// Refusals since something was written.
+    refused: usize,
 }
 
+/// What has been written since there was nothing to do, for one line of the log.
 #[derive(Debug)]
-struct Written {
-    uid: Arc<str>,
-    addresses: Arc<[Address]>,
-    at: Instant,
-}
-
-/// Ingresses whose status differs.
-#[derive(Debug, Default)]
-struct Work {
-    due: Vec<Arc<Ingress>>,
-    /// When a correction that has to wait is due.
-    later: Option<Instant>,
+struct Burst {
+    started: Instant,
+    written: usize,
+    failed: usize,
 }
 
 // === impl Writer ===
 
 impl Writer {
+    /// `None` when this process writes no status.
     pub(super) fn new(
-        client: Client,
-        status: &Status,
-        passes: watch::Receiver<Option<Arc<Pass>>>,
-        leader: watch::Receiver<bool>,
-    ) -> Self {
-        Self { client, publish: status.publish.clone(), passes, leader, ledger: Ledger::new(status.interval) }
+        client: &Client,
+        config: &Serve,
+        passes: &watch::Receiver<Option<Arc<Pass>>>,
+        leader: &watch::Receiver<bool>,
+        farewell: mpsc::Receiver<oneshot::Sender<()>>,
+    ) -> Option<Self> {
+        let election = config.election.as_ref().filter(|_| config.writes_status())?;
+        let name = writer_name(&election.lease);
+        let selective = matches!(&config.source, Source::Cluster(access) if matches!(access.scope, Scope::Selector(_)));
+        Some(Self {
+            client: client.clone(),
+            publish: config.status.publish.clone(),
+            class_by_name: config.compile.ingress_class_by_name,
+            passes: passes.clone(),
+            leader: leader.clone(),
+            fellows: Fellows::new(client, config.identity.pod()),
+            farewell,
+            ledger: Ledger::new(Arc::clone(&name), config.status.interval, selective),
+            name,
+            pace: Pace { not_before: Instant::now(), pause: FIRST_PAUSE, refused: 0 },
+            burst: None,
+        })
     }
 
+    /// Runs until the passes or the election end.
     pub(super) async fn run(mut self) {
-        let mut pause = FIRST_PAUSE;
+        let (client, name) = (self.client.clone(), Arc::clone(&self.name));
+        let send = async |job: Job| {
+            let answer = request::send(&client, &name, &job).await;
+            (job, answer)
+        };
+        let mut on_their_way = FuturesUnordered::new();
+        let mut next_look = Instant::now();
+        // The pass may be there already.
+        self.passes.mark_changed();
+        let mut unseen = false;
+        let mut leads = false;
+        let mut goodbye: Option<oneshot::Sender<()>> = None;
         loop {
-            if self.leader.wait_for(|leader| *leader).await.is_err() {
+            if leads != *self.leader.borrow_and_update() {
+                leads = !leads;
+                self.ledger.forget();
+                self.burst = None;
+                unseen = true;
+            }
+            let now = Instant::now();
+            while leads
+                && now >= self.pace.not_before
+                && on_their_way.len() < CONCURRENCY
+                && let Some(job) = self.ledger.take(now)
+            {
+                self.burst.get_or_insert(Burst { started: now, written: 0, failed: 0 });
+                on_their_way.push(send(job));
+            }
+            if on_their_way.is_empty() && !self.ledger.has_queued() {
+                self.report();
+            }
+            if goodbye.is_some() && (!leads || on_their_way.is_empty() && self.ledger.is_done()) {
+                // Nobody listens when it has taken too long.
+                let _ = goodbye.take().map(|reply| reply.send(()));
                 return;
             }
-            let pass = self.passes.borrow_and_update().clone();
-            let mut later = None;
-            if let Some(pass) = pass
-                && let Some(desired) = addresses(&self.publish, &pass.snapshot)
-            {
-                let work = self.ledger.work(&pass, &desired, Instant::now());
-                later = work.later;
-                if self.write(work.due, desired.into()).await == 0 {
-                    pause = FIRST_PAUSE;
-                } else {
-                    self.ledger.seen = None;
-                    later = Some(Instant::now() + pause);
-                    pause = (pause * 2).min(LONGEST_PAUSE);
-                }
-            }
-            sleep(COALESCE).await;
-            let wake_up = async {
-                match later {
-                    Some(later) => sleep_until(later).await,
-                    None => std::future::pending().await,
-                }
+            let due = match self.ledger.next() {
+                _ if self.ledger.has_queued() => Some(self.pace.not_before),
+                next => next.map(|next| next.max(self.pace.not_before)),
             };
+            let due = due.filter(|_| leads && on_their_way.len() < CONCURRENCY);
             tokio::select! {
-                changed = self.passes.changed() => if changed.is_err() { return },
-                changed = self.leader.changed() => {
-                    if changed.is_err() {
-                        return;
-                    }
-                    // Another leader may have written other things meanwhile.
-                    self.ledger.forget();
+                changed = self.passes.changed(), if !unseen => match changed {
+                    Ok(()) => unseen = true,
+                    Err(_) => return,
+                },
+                () = sleep_until(next_look), if unseen && leads => {
+                    unseen = false;
+                    next_look = Instant::now() + COALESCE;
+                    self.look();
                 }
-                () = wake_up => self.ledger.seen = None,
-            }
-        }
-    }
-
-    /// Returns how many failed.
-    async fn write(&mut self, due: Vec<Arc<Ingress>>, desired: Arc<[Address]>) -> usize {
-        if due.is_empty() {
-            return 0;
-        }
-        let started = Instant::now();
-        let patch = Patch::Merge(patch(&desired));
-        let (client, leader, patch) = (&self.client, &self.leader, &patch);
-        let results: Vec<_> = stream::iter(due)
-            .map(|ingress| async move {
-                let result = if *leader.borrow() { put(client, &ingress.name, patch).await } else { Ok(false) };
-                (ingress, result)
-            })
-            .buffer_unordered(CONCURRENCY)
-            .collect()
-            .await;
-        let (mut done, mut failed) = (0, 0);
-        for (ingress, result) in results {
-            match result {
-                Ok(true) => {
-                    done += 1;
-                    self.ledger.wrote(&ingress, &desired, Instant::now());
-                }
-                Ok(false) => {}
-                Err(error) => {
-                    failed += 1;
-                    if failed == 1 {
-                        warn!(ingress = %ingress.name, error, "cannot write the status; trying again");
-                    } else {
-                        debug!(ingress = %ingress.name, error, "cannot write the status");
+                changed = self.leader.changed() => if changed.is_err() { return },
+                Some((job, answer)) = on_their_way.next() => self.take_in(&job, answer),
+                () = maybe_until(due) => {}
+                Some(reply) = self.farewell.recv(), if goodbye.is_none() => {
+                    if leads && self.fellows.is_last().await {
+                        info!("this is the last replica: taking our addresses out of the status");
+                        self.ledger.end(Instant::now());
+                        self.pace.pause = FIRST_PAUSE;
+                        goodbye = Some(reply);
                     }
                 }
             }
         }
-        if done > 0 {
-            info!(ingresses = done, failed, elapsed = ?started.elapsed(), "status written");
+    }
+
+    fn look(&mut self) {
+        let Some(pass) = self.passes.borrow_and_update().clone() else { return };
+        let Pass { snapshot, compiled } = &*pass;
+        let unreadable = snapshot.findings.iter().any(|finding| {
+            finding.reason == Reason::ResourceUnavailable
+                && finding.object.kind == ObjectKind::Resource
+                && (&*finding.object.name == "ingressclasses" && !self.class_by_name
+                    || &*finding.object.name == "namespaces")
+        });
+        let view = View {
+            ingresses: snapshot.ingresses.clone(),
+            ours: compiled.ingresses.clone(),
+            desired: addresses(&self.publish, snapshot),
+            certain: !unreadable,
+        };
+        self.ledger.follow(view, Instant::now());
+    }
+
+    fn take_in(&mut self, job: &Job, answer: Answer) {
+        let Answer { outcome, error, not_before } = answer;
+        let now = Instant::now();
+        let paused = self.pace.follow(&outcome, not_before, now);
+        self.ledger.done(job, &outcome, now);
+        let ingress = &job.ingress.name;
+        let Some(burst) = &mut self.burst else { return };
+        match outcome {
+            Outcome::Written => burst.written += 1,
+            Outcome::Gone => {}
+            Outcome::Collided => debug!(%ingress, error, "an Ingress has changed before its status was written"),
+            Outcome::Refused | Outcome::Failed => {
+                burst.failed += 1;
+                // Those that were on their way as well have the same to say.
+                if paused || burst.failed == 1 {
+                    warn!(%ingress, error, "cannot write the status; trying again");
+                } else {
+                    debug!(%ingress, error, "cannot write the status");
+                }
+            }
         }
-        failed
-    }
-}
-
-/// False when the Ingress is gone.
-async fn put(client: &Client, name: &ObjectName, patch: &Patch<Value>) -> Result<bool, String> {
-    let api = Api::<ApiIngress>::namespaced(client.clone(), &name.namespace);
-    let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
-    match timeout(TIMEOUT, api.patch_status(&name.name, &params, patch)).await {
-        Ok(Ok(_)) => Ok(true),
-        Ok(Err(kube::Error::Api(status))) if status.is_not_found() => Ok(false),
-        Ok(Err(error)) => Err(chain(&error)),
-        Err(_) => Err("the API server did not answer in time".to_owned()),
-    }
-}
-
-fn patch(addresses: &[Address]) -> Value {
-    let entries: Vec<Value> = addresses
-        .iter()
-        .map(|(ip, hostname)| {
-            let entry = [("ip", ip), ("hostname", hostname)];
-            entry.iter().filter_map(|(key, value)| Some((*key, value.as_deref()?))).collect::<Value>()
-        })
-        .collect();
-    // Null removes the field (RFC 7396 §2).
-    let entries = if entries.is_empty() { Value::Null } else { Value::Array(entries) };
-    json!({ "status": { "loadBalancer": { "ingress": entries } } })
-}
-
-// === impl Ledger ===
-
-impl Ledger {
-    fn new(interval: Duration) -> Self {
-        Self { interval, written: HashMap::new(), seen: None }
     }
 
-    fn forget(&mut self) {
-        self.written.clear();
-        self.seen = None;
-    }
-
-    fn wrote(&mut self, ingress: &Ingress, addresses: &Arc<[Address]>, at: Instant) {
-        let written = Written { uid: Arc::clone(&ingress.uid), addresses: Arc::clone(addresses), at };
-        self.written.insert(ingress.name.clone(), written);
-    }
-
-    fn work(&mut self, pass: &Pass, desired: &[Address], now: Instant) -> Work {
-        let Snapshot { ingresses, ingress_classes, .. } = &pass.snapshot;
-        if let Some((seen, addresses)) = &self.seen
-            && seen.ingresses.ptr_eq(ingresses)
-            && seen.ingress_classes.ptr_eq(ingress_classes)
-            && addresses == desired
+    fn report(&mut self) {
+        if let Some(Burst { started, written, failed }) = self.burst.take()
+            && written > 0
         {
-            return Work::default();
+            info!(ingresses = written, failed, elapsed = ?started.elapsed(), "status written");
         }
-        let ours = &pass.compiled.ingresses;
-        self.written.retain(|name, written| ours.contains(name) && now < written.at + self.interval);
-        let mut work = Work::default();
-        for ingress in ours.iter().filter_map(|name| ingresses.get(name)) {
-            if is_same(&ingress.status, desired) {
-                continue;
-            }
-            let wait = self
-                .written
-                .get(&ingress.name)
-                .filter(|written| written.uid == ingress.uid && *written.addresses == *desired);
-            match wait {
-                Some(written) => {
-                    let at = written.at + self.interval;
-                    work.later = Some(work.later.map_or(at, |later| later.min(at)));
-                }
-                None => work.due.push(Arc::clone(ingress)),
-            }
-        }
-        let kept =
-            Snapshot { ingresses: ingresses.clone(), ingress_classes: ingress_classes.clone(), ..Snapshot::default() };
-        self.seen = Some((kept, desired.to_vec()));
-        work
     }
 }
 
-/// Whether the status names exactly these addresses, in any order.
-fn is_same(status: &[Address], sorted: &[Address]) -> bool {
-    if status == sorted {
-        return true;
+async fn maybe_until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => pending().await,
     }
-    let mut status = status.to_vec();
-    status.sort();
-    status == sorted
+}
+
+/// An installation is what shares a Lease.
+fn writer_name(lease: &ObjectName) -> Arc<str> {
+    let name = format!("{}{lease}", Ingress::STATUS_WRITER);
+    name[..name.floor_char_boundary(LONGEST_WRITER)].into()
+}
+
+// === impl Pace ===
+
+impl Pace {
+    /// Takes in an answer; true when a pause begins.
+    fn follow(&mut self, outcome: &Outcome, not_before: Option<Duration>, now: Instant) -> bool {
+        match outcome {
+            Outcome::Written => {
+                self.refused = 0;
+                if now >= self.not_before {
+                    self.pause = FIRST_PAUSE;
+                }
+                return false;
+            }
+            Outcome::Gone | Outcome::Collided => return false,
+            // One that is refused is no reason to keep the others waiting, as long as others are not.
+            Outcome::Refused => {
+                self.refused += 1;
+                if self.refused < CONCURRENCY {
+                    return false;
+                }
+            }
+            Outcome::Failed => {}
+        }
+        // What was on its way when the pause began fails for the same reason.
+        if now < self.not_before {
+            return false;
+        }
+        let asked = not_before.unwrap_or_default().min(LONGEST_PAUSE);
+        self.not_before = now + self.pause.max(asked);
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        true
+    }
 }
 
 #[cfg(test)]

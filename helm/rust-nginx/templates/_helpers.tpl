@@ -53,6 +53,21 @@
 {{- end -}}
 {{- end -}}
 
+{{/* Not empty when --enable-topology-aware-routing is on. */}}
+{{- define "rust-nginx.topology" -}}
+{{- if hasKey .Values.controller.extraArgs "enable-topology-aware-routing" -}}
+{{- if ne (toString (index .Values.controller.extraArgs "enable-topology-aware-routing")) "false" -}}true{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Not empty when Nodes are read: for their zone, or for their addresses because nothing else gives the status any. */}}
+{{- define "rust-nginx.readsNodes" -}}
+{{- $args := .Values.controller.extraArgs -}}
+{{- $given := or (include "rust-nginx.publishService" .) (hasKey $args "publish-status-address") (hasKey $args "publish-service") -}}
+{{- $silent := or .Values.controller.disableLeaderElection (eq (toString (get $args "update-status")) "false") -}}
+{{- if or (include "rust-nginx.topology" .) (not (or $given $silent)) -}}true{{- end -}}
+{{- end -}}
+
 {{- define "rust-nginx.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "rust-nginx.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}

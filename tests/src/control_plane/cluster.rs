@@ -85,6 +85,18 @@ impl Cluster {
             .map(drop)
     }
 
+    /// Replaces fields of the object's status, as whoever is responsible for it would.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub async fn set_status(&self, manifest: &Manifest, status: serde_json::Value) -> Result<()> {
+        let what = format!("writing the status of {} {}", manifest.kind(), manifest.name());
+        let patch = Patch::Merge(json!({"status": status}));
+        in_time(&what, self.api(manifest)?.patch_status(manifest.name(), &PatchParams::default(), &patch))
+            .await
+            .map(drop)
+    }
+
     /// Gives a Service of type LoadBalancer its address, as the cloud would.
     ///
     /// # Errors
@@ -166,6 +178,10 @@ fn resource(manifest: &Manifest) -> Result<(ApiResource, bool)> {
         "ClusterRoleBinding" => ("clusterrolebindings", false),
         "ConfigMap" => ("configmaps", true),
         "CustomResourceDefinition" => ("customresourcedefinitions", false),
+        "FlowSchema" => ("flowschemas", false),
+        "Node" => ("nodes", false),
+        "Pod" => ("pods", true),
+        "PriorityLevelConfiguration" => ("prioritylevelconfigurations", false),
         "EndpointSlice" => ("endpointslices", true),
         "Ingress" => ("ingresses", true),
         "IngressClass" => ("ingressclasses", false),

@@ -83,6 +83,7 @@ fn ingress(name: ObjectName) -> impl Strategy<Value = Ingress> {
         rules,
         tls,
         status: Vec::new(),
+        status_writer: None,
     })
 }
 

@@ -5,7 +5,10 @@ use crate::snapshot::{
     Backend, Ingress, IngressClass, IngressPath, IngressRule, IngressTls, LoadBalancerAddress, PathType,
     ServiceBackend, ServicePortRef,
 };
-use k8s_openapi::api::{core::v1::TypedLocalObjectReference, networking::v1 as api};
+use k8s_openapi::{
+    api::{core::v1::TypedLocalObjectReference, networking::v1 as api},
+    apimachinery::pkg::apis::meta::v1::{FieldsV1, ManagedFieldsEntry},
+};
 use std::sync::Arc;
 
 /// kubectl's copy of the whole object, often larger than everything else in it.
@@ -15,7 +18,8 @@ impl TryFrom<api::Ingress> for Ingress {
     type Error = Unconvertible;
 
     fn try_from(ingress: api::Ingress) -> Result<Self, Unconvertible> {
-        let api::Ingress { metadata, spec, status } = ingress;
+        let api::Ingress { mut metadata, spec, status } = ingress;
+        let status_writer = status_writer(metadata.managed_fields.take());
         let Metadata { name, uid, resource_version, created, mut annotations, labels: _ } = Metadata::read(metadata)?;
         annotations.remove(LAST_APPLIED);
         let api::IngressSpec { default_backend, ingress_class_name, rules, tls } = spec.unwrap_or_default();
@@ -32,6 +36,7 @@ impl TryFrom<api::Ingress> for Ingress {
             rules: rules.unwrap_or_default().into_iter().enumerate().map(rule).collect::<Result<_, _>>()?,
             tls: tls.unwrap_or_default().into_iter().map(tls_entry).collect(),
             status: status.map(addresses).unwrap_or_default(),
+            status_writer,
         })
     }
 }
@@ -114,6 +119,19 @@ fn backend(backend: api::IngressBackend, field: impl Fn() -> String) -> Result<B
 fn tls_entry(entry: api::IngressTLS) -> IngressTls {
     let api::IngressTLS { hosts, secret_name } = entry;
     IngressTls { hosts: hosts.unwrap_or_default(), secret_name: secret_name.unwrap_or_default().into() }
+}
+
+/// The server notes who set which field last. Whoever overwrites the addresses takes them over, and whoever applies the
+/// same ones has them together with the first.
+fn status_writer(managed: Option<Vec<ManagedFieldsEntry>>) -> Option<Arc<str>> {
+    let has_addresses = |entry: &ManagedFieldsEntry| {
+        let path = ["f:status", "f:loadBalancer", "f:ingress"];
+        let fields = entry.fields_v1.as_ref().map(|FieldsV1(fields)| fields);
+        path.iter().try_fold(fields?, |fields, key| fields.get(key)).map(drop)
+    };
+    let mut owners = managed.into_iter().flatten().filter(|entry| has_addresses(entry).is_some());
+    let only = owners.next().filter(|_| owners.next().is_none())?;
+    non_empty(only.manager.filter(|manager| manager.starts_with(Ingress::STATUS_WRITER)))
 }
 
 fn addresses(status: api::IngressStatus) -> Vec<LoadBalancerAddress> {

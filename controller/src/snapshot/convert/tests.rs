@@ -1,6 +1,7 @@
 use super::*;
 use crate::snapshot::{
-    Backend, ConfigMap, EndpointSlice, Ingress, IngressClass, PathType, Secret, Service, ServicePortRef, ServiceType,
+    Backend, ConfigMap, EndpointSlice, Ingress, IngressClass, Node, PathType, Pod, Secret, Service, ServicePortRef,
+    ServiceType,
 };
 use k8s_openapi::api::{core::v1 as core, discovery::v1 as discovery, networking::v1 as networking};
 use serde::de::DeserializeOwned;
@@ -198,4 +199,59 @@ fn a_config_map_keeps_its_texts() {
     .unwrap();
     assert_eq!(found.name, ObjectName::new("n", "c"));
     assert_eq!(found.data.len(), 1);
+}
+
+#[test]
+fn the_server_notes_who_wrote_a_status() {
+    let entry =
+        |manager: &str, fields: Value| json!({ "manager": manager, "fieldsType": "FieldsV1", "fieldsV1": fields });
+    let addresses = || json!({ "f:status": { "f:loadBalancer": { "f:ingress": {} } } });
+    let writer = |managed: Value| {
+        let metadata = json!({ "name": "web", "managedFields": managed });
+        convert::<networking::Ingress, Ingress>(json!({ "metadata": metadata })).unwrap().status_writer
+    };
+    let others = entry("kubectl", json!({ "f:spec": { "f:rules": {} } }));
+    let ours = || entry("rust-nginx:edge/leader", addresses());
+    assert_eq!(writer(json!([others, ours()])).as_deref(), Some("rust-nginx:edge/leader"));
+    assert_eq!(writer(json!([others])), None);
+    assert_eq!(writer(json!([entry("nginx-ingress-controller", addresses())])), None);
+    // Ours, and applied by somebody else as well.
+    assert_eq!(writer(json!([ours(), entry("gitops", addresses())])), None);
+    assert_eq!(writer(json!([entry("rust-nginx:edge/leader", json!({ "f:status": {} }))])), None);
+}
+
+#[test]
+fn pods_are_ready_when_they_run_and_stay() {
+    let pod = |phase: &str, ready: &str, metadata: Value| -> Pod {
+        let mut object = json!({
+            "metadata": { "name": "p", "namespace": "edge", "labels": { "app": "proxy" } },
+            "spec": { "nodeName": "n1", "containers": [] },
+            "status": { "phase": phase, "conditions": [
+                { "type": "Initialized", "status": "True" }, { "type": "Ready", "status": ready },
+            ] },
+        });
+        object["metadata"].as_object_mut().unwrap().extend(metadata.as_object().unwrap().clone());
+        convert::<core::Pod, _>(object).unwrap()
+    };
+    let found = pod("Running", "True", json!({}));
+    assert_eq!((found.node.as_deref(), found.ready, &*found.labels["app"]), (Some("n1"), true, "proxy"));
+    assert!(!pod("Running", "False", json!({})).ready);
+    assert!(!pod("Succeeded", "True", json!({})).ready);
+    assert!(!pod("Running", "True", json!({ "deletionTimestamp": "2026-01-02T03:04:05Z" })).ready);
+    assert!(!convert::<core::Pod, Pod>(json!({ "metadata": { "name": "p" } })).unwrap().ready);
+}
+
+#[test]
+fn nodes_have_addresses_and_a_zone() {
+    let node: Node = convert::<core::Node, _>(json!({
+        "metadata": { "name": "n1", "labels": { "topology.kubernetes.io/zone": "a", "other": "b" } },
+        "status": { "addresses": [
+            { "type": "InternalIP", "address": "10.0.0.1" }, { "type": "Hostname", "address": "n1" },
+            { "type": "ExternalIP", "address": "203.0.113.1" }, { "type": "ExternalIP", "address": "2001:db8::1" },
+        ] },
+    }))
+    .unwrap();
+    assert_eq!((&*node.name, node.zone.as_deref()), ("n1", Some("a")));
+    assert_eq!(node.external.iter().map(|text| &**text).collect::<Vec<_>>(), ["203.0.113.1", "2001:db8::1"]);
+    assert_eq!(node.internal.iter().map(|text| &**text).collect::<Vec<_>>(), ["10.0.0.1"]);
 }

@@ -3,7 +3,7 @@
 //! A list is decoded into room for four elements or more, and converting its elements reuses that room although they
 //! become much smaller: without this, the objects of 20,000 Ingresses take 50 MB more.
 
-use crate::snapshot::{ClassConfig, ConfigMap, EndpointSlice, Ingress, IngressClass, Secret, Service};
+use crate::snapshot::{ClassConfig, ConfigMap, EndpointSlice, Ingress, IngressClass, Node, Pod, Secret, Service};
 use std::sync::Arc;
 
 /// A copy of the whole object as it was applied; often larger than the object.
@@ -67,5 +67,13 @@ impl Compact for ClassConfig {
 }
 
 impl Compact for IngressClass {
+    fn compact(&mut self) {}
+}
+
+impl Compact for Pod {
+    fn compact(&mut self) {}
+}
+
+impl Compact for Node {
     fn compact(&mut self) {}
 }

@@ -26,6 +26,17 @@ pub(super) enum WatchId {
     OtherSecrets,
     /// All ConfigMaps: when single watches would be too many.
     ConfigMaps,
+    /// Our own pod.
+    Pod(ObjectName),
+    /// The pods of the same installation.
+    Peers {
+        namespace: Arc<str>,
+        selector: Arc<str>,
+    },
+    /// One node, without a namespace.
+    Node(ObjectName),
+    /// All nodes: when single watches would be too many.
+    Nodes,
 }
 
 // === impl WatchId ===
@@ -42,13 +53,20 @@ impl WatchId {
             Self::TlsSecrets | Self::OtherSecrets | Self::Secret(_) => "secrets",
             Self::Namespaces => "namespaces",
             Self::ConfigMaps | Self::ConfigMap(_) => "configmaps",
+            Self::Pod(_) | Self::Peers { .. } => "pods",
+            Self::Node(_) | Self::Nodes => "nodes",
         }
     }
 
     /// The object, when it is about one.
     pub(super) fn object(&self) -> Option<&ObjectName> {
         match self {
-            Self::Service(name) | Self::SlicesOf(name) | Self::Secret(name) | Self::ConfigMap(name) => Some(name),
+            Self::Service(name)
+            | Self::SlicesOf(name)
+            | Self::Secret(name)
+            | Self::ConfigMap(name)
+            | Self::Pod(name)
+            | Self::Node(name) => Some(name),
             Self::Ingresses
             | Self::IngressClasses
             | Self::ClassConfigs
@@ -57,12 +75,17 @@ impl WatchId {
             | Self::TlsSecrets
             | Self::Namespaces
             | Self::OtherSecrets
-            | Self::ConfigMaps => None,
+            | Self::ConfigMaps
+            | Self::Peers { .. }
+            | Self::Nodes => None,
         }
     }
 
-    /// The namespace, when it is about one object.
+    /// The namespace, when it is about one object or one namespace.
     pub(super) fn namespace(&self) -> Option<Arc<str>> {
+        if let Self::Peers { namespace, .. } = self {
+            return Some(Arc::clone(namespace));
+        }
         self.object().map(|name| Arc::clone(&name.namespace))
     }
 }
@@ -70,6 +93,7 @@ impl WatchId {
 impl fmt::Display for WatchId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.object() {
+            Some(name) if name.namespace.is_empty() => write!(f, "{} {}", self.resource(), name.name),
             Some(name) => write!(f, "{} {name}", self.resource()),
             None => f.write_str(self.resource()),
         }

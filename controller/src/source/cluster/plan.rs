@@ -29,6 +29,18 @@ pub(super) fn plan(scope: &Scope, wanted: &Wanted, state: &State) -> BTreeSet<Wa
     watches.extend(single_or_all(scope, secrets, state, WatchId::OtherSecrets, WatchId::Secret));
     let config_maps = state.references().config_maps.iter();
     watches.extend(single_or_all(scope, config_maps, state, WatchId::ConfigMaps, WatchId::ConfigMap));
+    watches.extend(own(wanted, state));
+    watches
+}
+
+/// The watches for what we have to know about our own installation.
+fn own(wanted: &Wanted, state: &State) -> BTreeSet<WatchId> {
+    let Some(installation) = &wanted.installation else { return BTreeSet::new() };
+    let mut watches = BTreeSet::from([WatchId::Pod(installation.pod.clone())]);
+    watches.extend(state.peers(installation));
+    let nodes: BTreeSet<ObjectName> =
+        state.nodes(installation).into_iter().map(|name| ObjectName::new("", name)).collect();
+    watches.extend(single_or_all(&Scope::All, nodes.iter(), state, WatchId::Nodes, WatchId::Node));
     watches
 }
 
@@ -66,11 +78,12 @@ fn is_inside(scope: &Scope, name: &ObjectName) -> bool {
 mod tests {
     use super::{SINGLES, plan};
     use crate::{
-        args::Scope,
+        args::{NodeAddress, Scope},
         compile::References,
-        snapshot::{ObjectName, Secret},
+        diagnostic::Reason,
+        snapshot::{Node, ObjectName, Pod, Secret},
         source::cluster::{
-            News, Wanted,
+            Installation, News, Wanted,
             id::WatchId,
             state::State,
             store::{Event, Object},
@@ -125,6 +138,64 @@ mod tests {
         // And it stays that way.
         state.refer(References::default());
         assert!(plan(&Scope::All, &Wanted::default(), &state).contains(&WatchId::OtherSecrets));
+    }
+
+    #[test]
+    fn the_own_pod_leads_to_its_fellows_and_their_nodes() {
+        let installation = Installation { pod: name("edge/one"), addresses: Some(NodeAddress::External), zone: true };
+        let wanted = Wanted { installation: Some(installation.clone()), ..Wanted::default() };
+        let mut state = State::new(Some(installation));
+        let own = WatchId::Pod(name("edge/one"));
+        let about_us = |state: &State| -> Vec<String> {
+            let watches = plan(&Scope::All, &wanted, state);
+            let ours = watches.iter().filter(|id| matches!(id.resource(), "pods" | "nodes"));
+            ours.map(ToString::to_string).collect()
+        };
+        assert_eq!(about_us(&state), ["pods edge/one"]);
+        // It is not there yet: a finding, and nothing is waited for.
+        tell(&mut state, &own, Event::Complete);
+        assert_eq!(about_us(&state), ["pods edge/one"]);
+        assert_eq!(state.take().unwrap().findings[0].reason, Reason::RefNotFound);
+        let pod = |text: &str, node: &str| {
+            let labels = [("app".to_owned(), "proxy".to_owned())].into();
+            let pod = Pod { name: name(text), labels, node: Some(node.into()), ready: true };
+            Event::Applied(name(text), Object::Pod(Arc::new(pod)))
+        };
+        tell(&mut state, &own, pod("edge/one", "n1"));
+        assert_eq!(about_us(&state), ["pods edge/one", "pods", "nodes n1"]);
+        let peers = WatchId::Peers { namespace: "edge".into(), selector: "app=proxy".into() };
+        tell(&mut state, &peers, Event::Complete);
+        tell(&mut state, &peers, pod("edge/one", "n1"));
+        tell(&mut state, &peers, pod("edge/two", "n2"));
+        assert_eq!(about_us(&state), ["pods edge/one", "pods", "nodes n1", "nodes n2"]);
+        for (number, text) in ["n1", "n2"].into_iter().enumerate() {
+            assert_eq!(state.take().unwrap_or_default().node_addresses, None, "a node is not known yet");
+            let external = vec![format!("203.0.113.{number}").into()];
+            let node = Node { name: text.into(), external, internal: Vec::new(), zone: Some("a".into()) };
+            let id = WatchId::Node(ObjectName::new("", text));
+            tell(&mut state, &id, Event::Complete);
+            tell(&mut state, &id, Event::Applied(ObjectName::new("", text), Object::Node(Arc::new(node))));
+        }
+        let snapshot = state.take().unwrap();
+        let ip = |text: &str| (Some(text.into()), None);
+        assert_eq!(snapshot.node_addresses.as_deref(), Some(&[ip("203.0.113.0"), ip("203.0.113.1")][..]));
+        assert_eq!(snapshot.zone.as_deref(), Some("a"));
+        assert!(snapshot.findings.is_empty());
+        // The pod is gone: what was known about the installation is not known any more.
+        tell(&mut state, &own, Event::Deleted(name("edge/one")));
+        assert_eq!(about_us(&state), ["pods edge/one"]);
+        assert_eq!(state.take().unwrap().node_addresses, None);
+    }
+
+    #[test]
+    fn who_may_not_read_nodes_is_told_once() {
+        let mut state = State::default();
+        for text in ["n1", "n2"] {
+            let id = WatchId::Node(ObjectName::new("", text));
+            state.add(id.clone());
+            state.hear(&id, News::Unavailable(format!("nodes {text:?} is forbidden")));
+        }
+        assert_eq!(state.take().unwrap().findings.len(), 1);
     }
 
     #[test]

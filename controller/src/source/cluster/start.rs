@@ -15,7 +15,7 @@ use crate::{
 use k8s_openapi::{
     NamespaceResourceScope,
     api::{
-        core::v1::{ConfigMap, Namespace, Secret, Service},
+        core::v1::{ConfigMap, Namespace, Node, Pod, Secret, Service},
         discovery::v1::EndpointSlice,
         networking::v1::{Ingress, IngressClass},
     },
@@ -81,6 +81,19 @@ impl Source {
             WatchId::Secret(name) => {
                 self.spawn(id.clone(), self.within(name), by_name(name), ObjectKind::Secret, secret);
             }
+            WatchId::Pod(name) => self.spawn(id.clone(), self.within(name), by_name(name), ObjectKind::Resource, pod),
+            WatchId::Peers { namespace, selector } => {
+                let api = Api::namespaced(self.cluster.client.clone(), namespace);
+                self.spawn(id.clone(), api, config.labels(selector), ObjectKind::Resource, pod);
+            }
+            WatchId::Node(name) => {
+                let api = Api::all(self.cluster.client.clone());
+                self.spawn(id.clone(), api, by_name(name), ObjectKind::Resource, node);
+            }
+            WatchId::Nodes => {
+                let api = Api::all(self.cluster.client.clone());
+                self.spawn(id.clone(), api, config, ObjectKind::Resource, node);
+            }
             WatchId::ConfigMaps => self.spawn(id.clone(), self.scoped(), config, ObjectKind::ConfigMap, config_map),
             WatchId::ConfigMap(name) => {
                 self.spawn(id.clone(), self.within(name), by_name(name), ObjectKind::ConfigMap, config_map);
@@ -137,6 +150,14 @@ fn slice(object: EndpointSlice) -> Result<Object, Unconvertible> {
 
 fn secret(object: Secret) -> Result<Object, Unconvertible> {
     object.try_into().map(Compact::into_shared).map(Object::Secret)
+}
+
+fn pod(object: Pod) -> Result<Object, Unconvertible> {
+    object.try_into().map(Compact::into_shared).map(Object::Pod)
+}
+
+fn node(object: Node) -> Result<Object, Unconvertible> {
+    object.try_into().map(Compact::into_shared).map(Object::Node)
 }
 
 fn config_map(object: ConfigMap) -> Result<Object, Unconvertible> {

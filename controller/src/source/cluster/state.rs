@@ -6,13 +6,14 @@
 use super::{
     News,
     id::WatchId,
+    installation::{Facts, Installation, Own},
     store::{Change, Event, Object, Store},
 };
 use crate::{
     compile::References,
     diagnostic::{Diagnostic, ObjectKind, ObjectRef, Reason, Severity},
     reconcile::{Coverage, Looked},
-    snapshot::{EndpointSlice, ObjectName, Snapshot, Unconvertible},
+    snapshot::{EndpointSlice, Node, ObjectName, Pod, Snapshot, Unconvertible},
 };
 use imbl::{OrdMap, OrdSet, ordset::DiffItem};
 use std::{
@@ -33,6 +34,9 @@ pub(super) struct State {
     elsewhere: OrdSet<ObjectName>,
     /// To which Service a slice was last counted.
     service_of_slice: HashMap<ObjectName, Arc<str>>,
+    /// What has to be known about this installation, and what of it is missing.
+    installation: Option<Installation>,
+    own_finding: Option<Diagnostic>,
     /// Objects that cannot be understood.
     unreadable: BTreeMap<(WatchId, ObjectName), Diagnostic>,
     /// References, names of TLS Secrets or answers of watches changed: coverage and plan are to be made anew.
@@ -50,6 +54,11 @@ struct Watched {
 // === impl State ===
 
 impl State {
+    /// Nothing is known yet.
+    pub(super) fn new(installation: Option<Installation>) -> Self {
+        Self { installation, ..Self::default() }
+    }
+
     /// Begins to wait for a watch.
     pub(super) fn add(&mut self, id: WatchId) {
         self.watches.entry(id).or_default();
@@ -64,6 +73,7 @@ impl State {
         match id {
             WatchId::Secret(name) => self.show_secret(name),
             WatchId::ConfigMap(name) => self.show_config_map(name),
+            WatchId::Peers { .. } | WatchId::Node(_) => self.show_installation(),
             other => debug_assert!(false, "{other:?} lives as long as the source"),
         }
         self.unreadable.retain(|(owner, _), _| owner != id);
@@ -169,6 +179,7 @@ impl State {
                     watched.unavailable = Some(message);
                     self.refresh_findings();
                     self.uncovered = true;
+                    self.show_own(id);
                 }
                 return;
             }
@@ -213,6 +224,7 @@ impl State {
             }
             self.merge(id, change);
         }
+        self.show_own(id);
     }
 
     fn merge(&mut self, id: &WatchId, change: Change) {
@@ -235,6 +247,72 @@ impl State {
             WatchId::EndpointSlices | WatchId::SlicesOf(_) => self.show_slice(name, new.and_then(Object::slice)),
             WatchId::TlsSecrets | WatchId::OtherSecrets | WatchId::Secret(_) => self.show_secret(&name),
             WatchId::ConfigMaps | WatchId::ConfigMap(_) => self.show_config_map(&name),
+            // These are shown together, once all changes are in.
+            WatchId::Pod(_) | WatchId::Peers { .. } | WatchId::Node(_) | WatchId::Nodes => {}
+        }
+    }
+
+    /// The watch of the pods of the same installation. A pod without labels of its own has no fellows but itself.
+    pub(super) fn peers(&self, installation: &Installation) -> Option<WatchId> {
+        installation.addresses?;
+        let Own::Found(pod) = self.own(installation) else { return None };
+        let namespace = Arc::clone(&pod.name.namespace);
+        pod.peers().map(|selector| WatchId::Peers { namespace, selector: selector.into() })
+    }
+
+    /// The nodes that have to be known.
+    pub(super) fn nodes(&self, installation: &Installation) -> BTreeSet<Arc<str>> {
+        let peers = self.pods(installation).unwrap_or_default();
+        installation.nodes(self.own(installation), peers.into_iter())
+    }
+
+    fn own(&self, installation: &Installation) -> Own<'_> {
+        let Some(watched) = self.watches.get(&WatchId::Pod(installation.pod.clone())) else { return Own::Unknown };
+        match watched.store.get(&installation.pod) {
+            Some(Object::Pod(pod)) => Own::Found(pod),
+            _ if watched.store.is_synced() => Own::Missing,
+            _ => Own::Unknown,
+        }
+    }
+
+    /// The pods of the same installation, ourselves among them; `None` while they are not known.
+    fn pods(&self, installation: &Installation) -> Option<Vec<&Pod>> {
+        let Own::Found(own) = self.own(installation) else { return None };
+        let Some(peers) = self.peers(installation) else { return Some(vec![own]) };
+        let store = &self.watches.get(&peers)?.store;
+        let pod = |object| if let &Object::Pod(ref pod) = object { Some(&**pod) } else { None };
+        store.is_synced().then(|| store.objects().filter_map(pod).collect())
+    }
+
+    fn node(&self, name: &Arc<str>) -> Option<Option<&Node>> {
+        let name = ObjectName::new("", Arc::clone(name));
+        let ids = [WatchId::Nodes, WatchId::Node(name.clone())];
+        let found = ids.iter().find_map(|id| self.object(id, &name));
+        match found {
+            Some(Object::Node(node)) => Some(Some(node)),
+            _ => ids.iter().any(|id| self.is_synced(id)).then_some(None),
+        }
+    }
+
+    /// Shows what is known about the installation, if the watch is about it.
+    fn show_own(&mut self, id: &WatchId) {
+        if matches!(id, WatchId::Pod(_) | WatchId::Peers { .. } | WatchId::Node(_) | WatchId::Nodes) {
+            self.show_installation();
+            self.unplanned = true;
+        }
+    }
+
+    fn show_installation(&mut self) {
+        let Some(installation) = &self.installation else { return };
+        let peers = self.pods(installation);
+        let Facts { zone, addresses, finding } =
+            installation.facts(self.own(installation), peers.as_deref(), |name| self.node(name));
+        self.dirty |= self.snapshot.zone != zone || self.snapshot.node_addresses != addresses;
+        self.snapshot.zone = zone;
+        self.snapshot.node_addresses = addresses;
+        if self.own_finding != finding {
+            self.own_finding = finding;
+            self.refresh_findings();
         }
     }
 
@@ -326,10 +404,17 @@ impl State {
         // Where all objects of a resource cannot be read, it is no news that one of them cannot.
         let resources: BTreeSet<&str> =
             unavailable.clone().filter(|(id, _)| id.object().is_none()).map(|(id, _)| id.resource()).collect();
+        // Who may not read one node may read none.
+        let mut nodes = 0;
         let findings: BTreeSet<Diagnostic> = unavailable
+            .filter(|(id, _)| {
+                nodes += usize::from(matches!(id, WatchId::Node(_)));
+                nodes <= 1 || !matches!(id, WatchId::Node(_))
+            })
             .filter(|(id, _)| id.object().is_none() || !resources.contains(id.resource()))
             .map(|(id, message)| self::unavailable(id, message))
             .chain(self.unreadable.values().cloned())
+            .chain(self.own_finding.clone())
             .collect();
         if !findings.iter().eq(self.snapshot.findings.iter()) {
             self.snapshot.findings = findings.into_iter().collect();

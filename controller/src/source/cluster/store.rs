@@ -1,6 +1,8 @@
 //! What one watch has seen, with the semantics of a relist: until it is complete, the old objects stay.
 
-use crate::snapshot::{ClassConfig, ConfigMap, EndpointSlice, Ingress, IngressClass, ObjectName, Secret, Service};
+use crate::snapshot::{
+    ClassConfig, ConfigMap, EndpointSlice, Ingress, IngressClass, Node, ObjectName, Pod, Secret, Service,
+};
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
@@ -16,6 +18,8 @@ pub(super) enum Object {
     EndpointSlice(Arc<EndpointSlice>),
     Secret(Arc<Secret>),
     ConfigMap(Arc<ConfigMap>),
+    Pod(Arc<Pod>),
+    Node(Arc<Node>),
     /// Only that it exists.
     Namespace,
 }
@@ -64,7 +68,8 @@ impl Object {
             Self::EndpointSlice(slice) => Some(&slice.name),
             Self::Secret(secret) => Some(&secret.name),
             Self::ConfigMap(config_map) => Some(&config_map.name),
-            Self::IngressClass(_) | Self::ClassConfig(_) | Self::Namespace => None,
+            Self::Pod(pod) => Some(&pod.name),
+            Self::IngressClass(_) | Self::ClassConfig(_) | Self::Node(_) | Self::Namespace => None,
         }
     }
 
@@ -125,6 +130,10 @@ impl Store {
 
     pub(super) fn get(&self, name: &ObjectName) -> Option<&Object> {
         self.objects.get(name)
+    }
+
+    pub(super) fn objects(&self) -> impl Iterator<Item = &Object> {
+        self.objects.values()
     }
 
     pub(super) fn names(&self) -> impl Iterator<Item = &ObjectName> {

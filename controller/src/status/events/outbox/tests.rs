@@ -21,6 +21,7 @@ fn ingress(name: &str, version: &str) -> Ingress {
         rules: Vec::new(),
         tls: Vec::new(),
         status: Vec::new(),
+        status_writer: None,
     }
 }
 
