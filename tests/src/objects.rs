@@ -202,7 +202,7 @@ pub fn pod(name: &str, node: &str, account: &str, labels: Value) -> Manifest {
 /// A Node.
 #[must_use]
 pub fn node(name: &str, zone: Option<&str>) -> Manifest {
-    let labels = zone.map(|zone| json!({"topology.kubernetes.io/zone": zone}));
+    let labels = zone.map_or_else(|| json!({}), |zone| json!({"topology.kubernetes.io/zone": zone}));
     Manifest(json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels}}))
 }
 

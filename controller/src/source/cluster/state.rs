@@ -280,8 +280,13 @@ impl State {
         let Own::Found(own) = self.own(installation) else { return None };
         let Some(peers) = self.peers(installation) else { return Some(vec![own]) };
         let store = &self.watches.get(&peers)?.store;
-        let pod = |object| if let &Object::Pod(ref pod) = object { Some(&**pod) } else { None };
-        store.is_synced().then(|| store.objects().filter_map(pod).collect())
+        let pods = || {
+            store
+                .objects()
+                .filter_map(|object| if let Object::Pod(pod) = object { Some(&**pod) } else { None })
+                .collect()
+        };
+        store.is_synced().then(pods)
     }
 
     fn node(&self, name: &Arc<str>) -> Option<Option<&Node>> {

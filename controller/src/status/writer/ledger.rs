@@ -72,11 +72,10 @@ pub(super) struct Ledger {
     open: HashMap<ObjectName, Stage>,
     queues: [BTreeSet<ObjectName>; 3],
     waiting: BTreeSet<(Instant, ObjectName)>,
-    /// Whether a name was looked at while it was being written.
     written: HashMap<ObjectName, Written>,
     /// When to forget what was written.
     expiry: VecDeque<(Instant, ObjectName)>,
-    /// Everything of ours is to be removed.
+    /// All that we have written is to be removed.
     ending: bool,
 }
 
@@ -191,10 +190,11 @@ impl Ledger {
     pub(super) fn done(&mut self, job: &Job, outcome: &Outcome, now: Instant) {
         let Job { ingress, addresses } = job;
         let name = &ingress.name;
-        if self.open.remove(name).is_none() {
+        if self.open.get(name) != Some(&Stage::Sent) {
             // Forgotten meanwhile.
             return;
         }
+        self.open.remove(name);
         match outcome {
             Outcome::Written => {
                 self.lost.remove(name);
@@ -229,7 +229,7 @@ impl Ledger {
 
     fn judge_all(&mut self, now: Instant) {
         let Some(view) = &self.view else { return };
-        let names: Vec<ObjectName> = view.ingresses.keys().cloned().collect();
+        let names: Vec<ObjectName> = view.ingresses.keys().chain(self.lost.keys()).cloned().collect();
         for name in names {
             self.judge(&name, now);
         }
