@@ -40,7 +40,7 @@ pub struct Snapshot {
     pub config_maps: OrdMap<ObjectName, Arc<ConfigMap>>,
     /// Host names that something refers to, in lower case, as far as they have been looked up.
     pub host_names: OrdMap<Arc<str>, Arc<Resolved>>,
-    /// The zone of the node that this process runs on. No source fills it in yet, so that hints of slices change nothing.
+    /// The zone of the node that this process runs on, where it is known and asked for (`--enable-topology-aware-routing`).
     pub zone: Option<Arc<str>>,
     /// The addresses of the nodes where ready pods of this installation run, sorted, each once; `None` where they are not
     /// known or not asked for.
@@ -65,6 +65,7 @@ impl Snapshot {
             config_maps,
             host_names,
             zone,
+            node_addresses,
             findings,
         } = self;
         ingresses.ptr_eq(&other.ingresses)
@@ -76,6 +77,7 @@ impl Snapshot {
             && config_maps.ptr_eq(&other.config_maps)
             && host_names.ptr_eq(&other.host_names)
             && *zone == other.zone
+            && *node_addresses == other.node_addresses
             && Arc::ptr_eq(findings, &other.findings)
     }
 }

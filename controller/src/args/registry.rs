@@ -81,6 +81,12 @@ pub(crate) static FLAGS: &[Flag] = &[
         "Refuse Ingresses whose host was claimed first from another namespace",
     ),
     flag(
+        "enable-topology-aware-routing",
+        Switch,
+        "false",
+        "Prefer endpoints that are meant for the zone of this node, for Services that ask for it",
+    ),
+    flag(
         "ignore-app-protocol",
         Switch,
         "false",
@@ -128,7 +134,6 @@ pub(crate) static FLAGS: &[Flag] = &[
     // Known to ingress-nginx, not to this version.
     without_effect("enable-annotation-validation", Switch, Unsupported),
     without_effect("deep-inspect", Switch, Unsupported),
-    without_effect("enable-topology-aware-routing", Switch, Unsupported),
     without_effect("enable-ssl-passthrough", Switch, Unsupported),
     without_effect("ssl-passthrough-proxy-port", Value("PORT"), Unsupported),
     without_effect("enable-ssl-chain-completion", Switch, Unsupported),
