@@ -1,6 +1,6 @@
 use super::{
-    Admin, BindAddress, Environment, Identity, Invocation, LogFormat, NodeAddress, Publish, Scope, Serve, Source, flag::Effect,
-    parse, registry::FLAGS,
+    Admin, BindAddress, Environment, Identity, Invocation, LogFormat, NodeAddress, Publish, Scope, Serve, Source,
+    flag::Effect, parse, registry::FLAGS,
 };
 use crate::{compile::ProcessSettings, snapshot::ObjectName};
 use std::{
