@@ -16,6 +16,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
+    use_small_pages();
     rustls::crypto::aws_lc_rs::default_provider()
         .install_default()
         .expect("nothing else has installed a provider before main");
@@ -33,6 +34,14 @@ fn main() -> ExitCode {
         eprintln!("rust-nginx: {error:#}");
         ExitCode::FAILURE
     })
+}
+
+/// With huge pages every heap that a thread has begun takes 2 MiB: 20 MB of an idle process, against 3 MB. The allocator is
+/// built not to ask for them; this is for machines that hand them out unasked.
+fn use_small_pages() {
+    if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
+        eprintln!("rust-nginx: cannot switch huge pages off, so more memory is used: {error}");
+    }
 }
 
 fn print(text: &str) -> anyhow::Result<ExitCode> {

@@ -19,6 +19,8 @@ use crate::{address, scratch};
 pub enum Zone {
     /// These addresses, for so many seconds.
     Addresses(Vec<IpAddr>, u32),
+    /// These addresses, and no answer about the other family.
+    Half(Vec<IpAddr>, u32),
     /// It does not answer.
     Silence,
 }
@@ -56,6 +58,11 @@ impl Dns {
     /// From now on a name has these addresses.
     pub fn set(&self, name: &str, addresses: &[IpAddr], seconds: u32) {
         self.put(name, Some(Zone::Addresses(addresses.to_vec(), seconds)));
+    }
+
+    /// From now on a name has these addresses, and nothing is answered about the other family.
+    pub fn set_half(&self, name: &str, addresses: &[IpAddr], seconds: u32) {
+        self.put(name, Some(Zone::Half(addresses.to_vec(), seconds)));
     }
 
     /// From now on nothing is answered about a name.
@@ -124,13 +131,16 @@ fn answer(request: Message, names: &Mutex<Names>) -> Option<Message> {
     match names.zones.get(&name) {
         None => response.metadata.response_code = ResponseCode::NXDomain,
         Some(Zone::Silence) => return None,
-        Some(Zone::Addresses(addresses, seconds)) => {
-            let wanted = addresses.iter().filter(|address| match query.query_type() {
+        Some(zone @ (Zone::Addresses(addresses, seconds) | Zone::Half(addresses, seconds))) => {
+            let is_wanted = |address: &&IpAddr| match query.query_type() {
                 RecordType::A => address.is_ipv4(),
                 RecordType::AAAA => address.is_ipv6(),
                 _ => false,
-            });
-            for address in wanted {
+            };
+            if matches!(zone, Zone::Half(..)) && !addresses.iter().any(|address| is_wanted(&address)) {
+                return None;
+            }
+            for address in addresses.iter().filter(is_wanted) {
                 let data = match address {
                     IpAddr::V4(v4) => RData::A((*v4).into()),
                     IpAddr::V6(v6) => RData::AAAA((*v6).into()),

@@ -13,9 +13,8 @@ use rust_nginx_tests::objects::{Manifest, backend, ingress, ingress_class, prefi
 use rust_nginx_tests::pod::Pod;
 use rust_nginx_tests::runner::Test;
 use rust_nginx_tests::subject::Subject;
-use rust_nginx_tests::{tests, tools, wait};
+use rust_nginx_tests::{tests, wait};
 use serde_json::json;
-use tokio::process::Command;
 use tokio::sync::OnceCell;
 
 pub(crate) fn tests() -> Vec<Test> {
@@ -255,14 +254,6 @@ async fn the_api_server_fills_in_the_default_class() -> Result<()> {
     all.routed("after.test", "/", "a").await
 }
 
-/// What `rust-nginx crds` prints, as somebody would apply it.
-async fn definitions() -> Result<Vec<Manifest>> {
-    let output = Command::new(tools::subject()?).arg("crds").output().await?;
-    ensure!(output.status.success(), "rust-nginx crds: {}", String::from_utf8_lossy(&output.stderr));
-    let documents: Vec<serde_json::Value> = serde_saphyr::from_multiple(std::str::from_utf8(&output.stdout)?)?;
-    Ok(documents.into_iter().filter(|document| !document.is_null()).map(Manifest).collect())
-}
-
 fn class_config(name: &str, spec: serde_json::Value) -> Manifest {
     Manifest(json!({
         "apiVersion": "rust-nginx.io/v1alpha1", "kind": "IngressClassConfig", "metadata": {"name": name}, "spec": spec,
@@ -290,9 +281,7 @@ async fn parameters_of_a_class_apply_to_its_ingresses() -> Result<()> {
     world.cluster.warned("default", "IngressClass", &class, &[&config, "503"]).await?;
 
     // It comes, and is picked up.
-    for definition in definitions().await? {
-        world.cluster.apply(&definition).await?;
-    }
+    world.cluster.define_own_kinds().await?;
     let load = Load::start(&subject, "plain.test");
     wait::until("the new kind is served", async || {
         world.cluster.apply(&class_config(&config, json!({"forceSslRedirect": true}))).await

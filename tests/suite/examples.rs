@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 use rust_nginx_tests::client::{self, Answer, Request};
-use rust_nginx_tests::control_plane::World;
+use rust_nginx_tests::control_plane::{ControlPlane, World};
 use rust_nginx_tests::files::CLASS;
 use rust_nginx_tests::objects::{Manifest, endpoint_slice};
 use rust_nginx_tests::pod::{Http2Pod, Pod};
@@ -128,6 +128,7 @@ async fn examples_work_in_a_cluster() -> Result<()> {
         addresses.insert(name, pod.address);
         http2_pods.push(pod);
     }
+    ControlPlane::shared().await?.cluster.define_own_kinds().await?;
     for example in examples()? {
         let name = example.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
         // The class is the installation's; everything else is applied as it is written.
@@ -142,9 +143,15 @@ async fn examples_work_in_a_cluster() -> Result<()> {
             if manifest.0["metadata"]["annotations"]["kubernetes.io/ingress.class"] == CLASS {
                 manifest = manifest.annotated("kubernetes.io/ingress.class", &world.class);
             }
+            if manifest.kind() == "IngressClass" {
+                let installed = world.chart.only("IngressClass")?;
+                manifest.0["spec"]["controller"] = installed.0["spec"]["controller"].clone();
+            }
             // The controllers of a real cluster write the endpoints of each Service.
             let endpoints = (manifest.kind() == "Service").then(|| endpoints(&manifest, &addresses)).transpose()?;
-            world.apply([manifest]).await.with_context(|| name.clone())?;
+            // A kind that was defined a moment ago may not be served yet.
+            wait::until(&format!("an object of {name} is applied"), async || world.apply([manifest.clone()]).await)
+                .await?;
             world.apply(endpoints.into_iter().flatten()).await?;
         }
         let subject = world.subject().await?;

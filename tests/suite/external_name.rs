@@ -1,6 +1,7 @@
 //! Services of type ExternalName: names that a DNS server knows, with search domains, and what follows when they change.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use rust_nginx_tests::control_plane::World;
@@ -20,6 +21,8 @@ pub(crate) fn tests() -> Vec<Test> {
         a_name_without_address_is_unavailable_and_is_found_later,
         a_resolver_that_falls_silent_changes_nothing,
         a_silent_resolver_holds_up_nothing_else,
+        a_family_that_is_never_answered_for_hides_nothing,
+        a_search_domain_that_falls_silent_hides_nothing,
         what_leads_back_to_this_machine_is_refused,
         external_names_can_be_switched_off,
     ];
@@ -105,6 +108,32 @@ async fn a_silent_resolver_holds_up_nothing_else() -> Result<()> {
     site.subject.get("out.test", "/").await?.expect(503)?;
     site.subject.get("unknown.test", "/").await?.expect(404)?;
     Ok(())
+}
+
+async fn a_family_that_is_never_answered_for_hides_nothing() -> Result<()> {
+    let (dns, pod) = (Dns::start().await?, Pod::start("pod").await?);
+    dns.set_half("half.example.org", &[pod.address.ip()], 60);
+    let site = site(&dns, "half.example.org", &[]).await?;
+    site.subject.routed("out.test", "/", "pod").await
+}
+
+/// The right domain is the second one. What the first one says comes late, and is that nobody knows.
+async fn a_search_domain_that_falls_silent_hides_nothing() -> Result<()> {
+    let (dns, pod) = (Dns::start().await?, Pod::start("pod").await?);
+    dns.silence("db.other.default.svc.cluster.test");
+    dns.set("db.other.svc.cluster.test", &[pod.address.ip()], 1);
+    let site = site(&dns, "db.other", &[]).await?;
+    site.subject.routed("out.test", "/", "pod").await?;
+    // Now nobody answers but those who do not know the name: that is no proof that it is gone.
+    dns.silence("db.other.svc.cluster.test");
+    let asked = dns.asked("db.other.cluster.test");
+    let limit = Duration::from_secs(120);
+    wait::until_within(limit, "the last domain is tried twice", async || {
+        ensure!(dns.asked("db.other.cluster.test") > asked + 3);
+        Ok(())
+    })
+    .await?;
+    site.subject.routed("out.test", "/", "pod").await
 }
 
 async fn what_leads_back_to_this_machine_is_refused() -> Result<()> {

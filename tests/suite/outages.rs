@@ -1,20 +1,15 @@
 //! The API server is away: at the start, in between, or back with its history gone.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-
 use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::networking::v1::Ingress;
 use kube::api::{Api, ListParams, WatchEvent, WatchParams};
-use rust_nginx_tests::client::{Connection, Request};
 use rust_nginx_tests::control_plane::{Cluster, ControlPlane, Identity, Kubeconfig, World};
+use rust_nginx_tests::load::Load;
 use rust_nginx_tests::objects::{backend, endpoints, ingress, prefix};
 use rust_nginx_tests::pod::Pod;
 use rust_nginx_tests::relay::Relay;
 use rust_nginx_tests::runner::Test;
-use rust_nginx_tests::subject::Subject;
 use rust_nginx_tests::{tests, wait};
-use tokio::task::JoinHandle;
 
 pub(crate) fn tests() -> Vec<Test> {
     tests![cluster:
@@ -28,44 +23,6 @@ pub(crate) fn tests() -> Vec<Test> {
 /// The way to the API server that a test can cut.
 fn over(world: &World, server: std::net::SocketAddr) -> Kubeconfig {
     Kubeconfig { server, ..world.kubeconfig.clone() }
-}
-
-/// A client that asks all the time and counts; any other answer than the pod's ends it.
-struct Load {
-    stop: Arc<AtomicBool>,
-    count: Arc<AtomicUsize>,
-    client: JoinHandle<Result<()>>,
-}
-
-// === impl Load ===
-
-impl Load {
-    fn start(subject: &Subject, host: &'static str) -> Self {
-        let (stop, count) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
-        let (address, stopped, counter) = (subject.http(), Arc::clone(&stop), Arc::clone(&count));
-        let client = tokio::spawn(async move {
-            let mut connection = Connection::open(address).await?;
-            while !stopped.load(Ordering::Relaxed) {
-                let answer = connection.send(&Request::get(host, "/")).await?;
-                if answer.header("connection") == Some("close") {
-                    connection = Connection::open(address).await?;
-                }
-                answer.echo().with_context(|| format!("after {} answers", counter.load(Ordering::Relaxed)))?;
-                counter.fetch_add(1, Ordering::Relaxed);
-                // The machine is needed by others too.
-                tokio::time::sleep(std::time::Duration::from_millis(2)).await;
-            }
-            Ok(())
-        });
-        Self { stop, count, client }
-    }
-
-    async fn end(self) -> Result<()> {
-        self.stop.store(true, Ordering::Relaxed);
-        self.client.await??;
-        ensure!(self.count.load(Ordering::Relaxed) > 100, "hardly anything was asked");
-        Ok(())
-    }
 }
 
 async fn an_api_server_that_is_away_at_the_start_is_waited_for() -> Result<()> {

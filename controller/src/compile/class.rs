@@ -3,7 +3,7 @@
 use super::{Options, about_ingress};
 use crate::{
     diagnostic::{Diagnostic, ObjectKind, Reason},
-    snapshot::{Ingress, Snapshot},
+    snapshot::{Ingress, IngressClass, Snapshot},
 };
 use std::cmp::Ordering;
 
@@ -55,12 +55,13 @@ impl<'a> Classes<'a> {
 
     fn is_ours(&self, ingress: &Ingress) -> bool {
         if let Some(name) = &ingress.class_name {
+            if self.readable {
+                // Also by name it has to exist, as in ingress-nginx: what its parameters guard must not become open when
+                // somebody deletes it.
+                return self.snapshot.ingress_classes.get(name).is_some_and(|class| is_ours(class, self.options));
+            }
             if self.options.ingress_class_by_name && **name == *self.options.ingress_class {
                 return true;
-            }
-            if self.readable {
-                let class = self.snapshot.ingress_classes.get(name);
-                return class.is_some_and(|class| class.controller == self.options.controller_class);
             }
         }
         match ingress.annotations.get(Ingress::CLASS_ANNOTATION) {
@@ -68,6 +69,18 @@ impl<'a> Classes<'a> {
             None => ingress.class_name.is_none() && self.options.watch_ingress_without_class,
         }
     }
+}
+
+/// Whether Ingresses that name this class are ours.
+pub(super) fn is_ours(class: &IngressClass, options: &Options) -> bool {
+    class.controller == options.controller_class
+        || options.ingress_class_by_name && *class.name == *options.ingress_class
+}
+
+/// The class that an Ingress names: in its spec, else by the annotation that came before.
+pub(super) fn named_by(ingress: &Ingress) -> Option<&str> {
+    let annotation = || ingress.annotations.get(Ingress::CLASS_ANNOTATION).map(String::as_str);
+    ingress.class_name.as_deref().or_else(annotation)
 }
 
 /// Oldest first. Creation times have a resolution of one second, so that a whole chart applied at once meets the second

@@ -4,7 +4,7 @@
 //! by. Parameters of another kind belong to somebody else's controller and change nothing, as in ingress-nginx.
 
 use super::{
-    Options,
+    Options, class,
     config_map::{self, Globals},
 };
 use crate::{
@@ -27,14 +27,9 @@ pub(super) fn read(
     globals: &Globals,
     findings: &mut Vec<Diagnostic>,
 ) -> ByClass {
-    let ours = snapshot.ingress_classes.values().filter(|class| is_ours(class, options));
+    let ours = snapshot.ingress_classes.values().filter(|class| class::is_ours(class, options));
     ours.filter_map(|class| Some((class.name.clone(), of_class(class, snapshot, options, globals, findings)?)))
         .collect()
-}
-
-fn is_ours(class: &IngressClass, options: &Options) -> bool {
-    class.controller == options.controller_class
-        || options.ingress_class_by_name && *class.name == *options.ingress_class
 }
 
 fn of_class(

@@ -67,7 +67,10 @@ pub(super) fn resolve(service: &Service, wanted: Option<&ServicePortRef>, snapsh
         };
         Some(format!("{external} of Service {name} cannot be resolved: {why}"))
     } else {
-        None
+        let why = resolved.and_then(|resolved| resolved.problem.as_deref());
+        why.map(|why| {
+            format!("{external} of Service {name} cannot be resolved any more, its last addresses are used: {why}")
+        })
     };
     let addresses = usable.into_iter().map(|address| SocketAddr::new(address, port)).collect();
     External { addresses, host_name: Some(host_name), problem }

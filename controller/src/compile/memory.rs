@@ -10,7 +10,7 @@ use super::{
     Compiled, Options, ProcessSettings, References,
     backend::{Backends, DefaultBackend, Reference},
     change::Changes,
-    class::{Classes, Selection},
+    class::{self, Classes, Selection},
     class_config::{self, ByClass},
     config_map::{self, Globals},
     counted::Counted,
@@ -178,7 +178,7 @@ impl Memory {
         }
         for name in names {
             let ingress = snapshot.ingresses.get(&name);
-            let class = ingress.and_then(|ingress| ingress.class_name.as_ref());
+            let class = ingress.and_then(|ingress| class::named_by(ingress));
             let other_defaults = all_routes || class.is_some_and(|class| reconfigured.contains(class));
             self.follow_ingress(&name, ingress, classes, other_defaults, options);
         }
@@ -216,7 +216,7 @@ impl Memory {
             }
         }
         if let Some(ingress) = ours {
-            let own = ingress.class_name.as_ref().and_then(|class| self.by_class.get(class));
+            let own = class::named_by(ingress).and_then(|class| self.by_class.get(class));
             let (mut translated, found) = ingress::translate(ingress, own.unwrap_or(&self.globals), options);
             self.findings.replace(&mut translated.findings, found);
             for secret in ingress.tls_secrets() {

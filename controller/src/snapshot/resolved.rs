@@ -7,7 +7,7 @@ use std::{net::IpAddr, sync::Arc};
 pub struct Resolved {
     /// Its addresses, sorted and distinct.
     pub addresses: Box<[IpAddr]>,
-    /// Why there is none, in the words of DNS.
+    /// Why there is none, or why they are no fresh ones, in the words of DNS.
     pub problem: Option<Arc<str>>,
 }
 

@@ -15,8 +15,8 @@ use crate::{
     reconcile::{Coverage, Feed, Looked},
     snapshot::Snapshot,
 };
-use futures::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
-use std::{sync::Arc, time::Duration};
+use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use tokio::{
     sync::watch,
     time::{Instant, sleep_until},
@@ -71,7 +71,7 @@ impl<L: Lookup> Stage<L> {
         // A source that covers everything says so once and never again.
         let mut covering = true;
         loop {
-            let next = self.names.next(self.lookups.len() < CONCURRENCY);
+            let next = self.names.next(CONCURRENCY.saturating_sub(self.lookups.len()), CONCURRENCY);
             let due = async {
                 match next {
                     Some(at) => sleep_until(at).await,
@@ -95,9 +95,13 @@ impl<L: Lookup> Stage<L> {
                 () = due => {}
             }
             let free = CONCURRENCY.saturating_sub(self.lookups.len());
-            for name in self.names.take_due(free, Instant::now()) {
-                let lookup = self.lookup.lookup(Arc::clone(&name));
-                self.lookups.push(Box::pin(async move { (name, lookup.await) }));
+            for name in self.names.take_due(free, CONCURRENCY, Instant::now()) {
+                let lookup = AssertUnwindSafe(self.lookup.lookup(Arc::clone(&name))).catch_unwind();
+                self.lookups.push(Box::pin(async move {
+                    // One lookup that fails in a way that nobody thought of must not end all of them.
+                    let outcome = lookup.await.unwrap_or_else(|_| Outcome::Failed("the lookup panicked".into()));
+                    (name, outcome)
+                }));
             }
             self.publish();
         }

@@ -13,7 +13,7 @@ use serde_json::json;
 use super::{Identity, Kubeconfig, in_time};
 use crate::certificate::Authority;
 use crate::objects::Manifest;
-use crate::wait;
+use crate::{tools, wait};
 
 /// An API server as seen by one user.
 #[derive(Clone)]
@@ -63,6 +63,20 @@ impl Cluster {
         let what = format!("applying {} {}", manifest.kind(), manifest.name());
         let params = PatchParams::apply("tests").force();
         in_time(&what, self.api(manifest)?.patch(manifest.name(), &params, &Patch::Apply(&manifest.0))).await
+    }
+
+    /// Installs what `rust-nginx crds` prints, as somebody would.
+    ///
+    /// # Errors
+    /// When the command or the API server says no.
+    pub async fn define_own_kinds(&self) -> Result<()> {
+        let output = tokio::process::Command::new(tools::subject()?).arg("crds").output().await?;
+        ensure!(output.status.success(), "rust-nginx crds: {}", String::from_utf8_lossy(&output.stderr));
+        let documents: Vec<serde_json::Value> = serde_saphyr::from_multiple(std::str::from_utf8(&output.stdout)?)?;
+        for document in documents.into_iter().filter(|document| !document.is_null()) {
+            self.apply(&Manifest(document)).await?;
+        }
+        Ok(())
     }
 
     /// Deletes the object.

@@ -58,6 +58,7 @@ fn annotations() -> impl Strategy<Value = BTreeMap<String, String>> {
         (format!("{prefix}service-upstream"), "true"),
         (format!("{prefix}canary"), "true"),
         ("rust-nginx.io/allow-namespaces".to_owned(), "c"),
+        (Ingress::CLASS_ANNOTATION.to_owned(), "rust-nginx"),
         ("other".to_owned(), "x"),
     ]);
     vec(pair, 0..3).prop_map(|pairs| pairs.into_iter().map(|(key, value)| (key, value.to_owned())).collect())

@@ -16,11 +16,16 @@ const LONGEST: Duration = Duration::from_secs(300);
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
+/// After so long, somebody should learn that the addresses of a name are old ones.
+const STALE: Duration = Duration::from_secs(60);
+
 /// How a lookup ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// These addresses, for so long.
     Found(Vec<IpAddr>, Duration),
+    /// These addresses of one family; why nothing is known about the other.
+    Partly(Vec<IpAddr>, Arc<str>),
     /// There is no such name, or it has no address.
     Missing(Arc<str>),
     /// Nobody knows.
@@ -43,6 +48,17 @@ struct Entry {
     pause: Duration,
     /// The last answer was that there is no such name.
     missing: bool,
+    /// Since when nobody has known.
+    failing: Option<Instant>,
+}
+
+// === impl Entry ===
+
+impl Entry {
+    /// Its last lookup did not give all that was asked for.
+    fn is_failing(&self) -> bool {
+        self.pause > FIRST_PAUSE
+    }
 }
 
 // === impl Names ===
@@ -61,33 +77,53 @@ impl Names {
                 due: Some(now),
                 pause: FIRST_PAUSE,
                 missing: false,
+                failing: None,
             });
         }
     }
 
-    /// When there is something to do: a lookup, if there may be one, or the end of patience with one.
-    pub(super) fn next(&self, may_look_up: bool) -> Option<Instant> {
-        let due = self.entries.values().filter_map(|entry| entry.due.filter(|_| may_look_up));
+    /// When there is something to do: a lookup, if `room` for one more is left, or the end of patience with one.
+    pub(super) fn next(&self, room: usize, most: usize) -> Option<Instant> {
+        let may_ask = |entry: &Entry| room > 0 && (!entry.is_failing() || self.room_for_failing(most) > 0);
+        let due = self.entries.values().filter_map(|entry| entry.due.filter(|_| may_ask(entry)));
         let unknown = self.entries.iter().filter(|(name, _)| !self.resolved.contains_key(*name));
         let now = Instant::now();
         let impatient = unknown.map(|(_, entry)| entry.since + PATIENCE).filter(|end| *end > now);
         due.chain(impatient).min()
     }
 
-    /// Some of those whose time has come; they count as being looked up.
-    pub(super) fn take_due(&mut self, most: usize, now: Instant) -> Vec<Arc<str>> {
-        let due = self.entries.iter_mut().filter(|(_, entry)| entry.due.is_some_and(|due| due <= now)).take(most);
-        due.map(|(name, entry)| {
+    /// Names that failed before take no more than half of the room, so that those which nobody answers for cannot keep
+    /// out the others.
+    fn room_for_failing(&self, most: usize) -> usize {
+        let asked = self.entries.values().filter(|entry| entry.due.is_none() && entry.is_failing()).count();
+        (most / 2).saturating_sub(asked)
+    }
+
+    /// Those whose time has come, as many as there is `room` for; they count as being looked up.
+    pub(super) fn take_due(&mut self, room: usize, most: usize, now: Instant) -> Vec<Arc<str>> {
+        let mut for_failing = self.room_for_failing(most);
+        let mut due: Vec<_> =
+            self.entries.iter_mut().filter(|(_, entry)| entry.due.is_some_and(|due| due <= now)).collect();
+        due.sort_by_key(|(_, entry)| (entry.is_failing(), entry.due));
+        let mut taken = Vec::new();
+        for (name, entry) in due {
+            if taken.len() == room {
+                break;
+            }
+            if entry.is_failing() {
+                let Some(left) = for_failing.checked_sub(1) else { break };
+                for_failing = left;
+            }
             entry.due = None;
-            name.clone()
-        })
-        .collect()
+            taken.push(name.clone());
+        }
+        taken
     }
 
     /// A lookup has ended.
     pub(super) fn heard(&mut self, name: &Arc<str>, outcome: Outcome, now: Instant) {
         let Some(entry) = self.entries.get_mut(name) else { return };
-        let known = self.resolved.get(name).is_some_and(|resolved| !resolved.addresses.is_empty());
+        let known = self.resolved.get(name).filter(|resolved| !resolved.addresses.is_empty());
         let failed = |entry: &mut Entry| {
             entry.due = Some(now + entry.pause);
             entry.pause = (entry.pause * 2).min(LONGEST_PAUSE);
@@ -96,13 +132,22 @@ impl Names {
             Outcome::Found(addresses, ttl) => {
                 entry.due = Some(now + ttl.clamp(SHORTEST, LONGEST));
                 entry.pause = FIRST_PAUSE;
-                entry.missing = false;
+                (entry.missing, entry.failing) = (false, None);
                 Resolved::found(addresses)
+            }
+            Outcome::Partly(addresses, _) => {
+                failed(entry);
+                (entry.missing, entry.failing) = (false, None);
+                // Nothing is known to be wrong with the addresses of the other family.
+                let is_other = |address: &&IpAddr| addresses.iter().all(|found| found.is_ipv4() != address.is_ipv4());
+                let others = known.iter().flat_map(|known| known.addresses.iter().filter(is_other)).copied();
+                Resolved::found(others.chain(addresses.iter().copied()).collect::<Vec<_>>())
             }
             Outcome::Missing(problem) => {
                 failed(entry);
+                entry.failing = None;
                 // Said once, it may be a server that has just started and does not know its zone yet.
-                let believed = std::mem::replace(&mut entry.missing, true) || !known;
+                let believed = std::mem::replace(&mut entry.missing, true) || known.is_none();
                 if !believed {
                     return;
                 }
@@ -110,10 +155,15 @@ impl Names {
             }
             Outcome::Failed(problem) => {
                 failed(entry);
-                if known {
-                    return;
+                let since = *entry.failing.get_or_insert(now);
+                match known {
+                    None => Resolved::failed(problem),
+                    // Said once; the words may change from time to time.
+                    Some(known) if known.problem.is_none() && now - since >= STALE => {
+                        Resolved { problem: Some(problem), ..Resolved::clone(known) }
+                    }
+                    Some(_) => return,
                 }
-                Resolved::failed(problem)
             }
         };
         if self.resolved.get(name).is_none_or(|known| **known != resolved) {

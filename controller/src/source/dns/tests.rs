@@ -137,7 +137,8 @@ async fn a_resolver_that_is_down_takes_nothing_away() {
     fixture.resolves("a", resolved("192.0.2.1")).await;
     fixture.answer("a", Outcome::Failed("timed out".into()));
     tokio::time::sleep(Duration::from_secs(300)).await;
-    fixture.resolves("a", resolved("192.0.2.1")).await;
+    let old = Resolved { problem: Some("timed out".into()), ..Resolved::found([ip("192.0.2.1")]) };
+    fixture.resolves("a", Some(old)).await;
     // Asked less and less often, and heard at the next attempt.
     assert!(fixture.times("a") < 20, "{}", fixture.times("a"));
     fixture.answer("a", found("192.0.2.2", 1));
@@ -196,4 +197,75 @@ async fn snapshots_of_the_source_pass_with_what_is_known() {
     fixture.source.send_replace(Some(Snapshot { zone: Some("z".into()), ..Snapshot::default() }));
     let passed = fixture.feed.snapshots.wait_for(|it| it.as_ref().is_some_and(|it| it.zone.is_some())).await.unwrap();
     assert!(passed.as_ref().unwrap().host_names.contains_key("a"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_family_that_fails_keeps_the_addresses_that_are_known() {
+    let mut fixture = Fixture::start();
+    let both = vec![ip("192.0.2.1"), ip("2001:db8::1")];
+    fixture.answer("a", Outcome::Found(both, Duration::from_secs(1)));
+    fixture.refer(&["a"]);
+    fixture.resolves("a", Some(Resolved::found([ip("192.0.2.1"), ip("2001:db8::1")]))).await;
+    fixture.answer("a", Outcome::Partly(vec![ip("192.0.2.2")], "timed out".into()));
+    fixture.resolves("a", Some(Resolved::found([ip("192.0.2.2"), ip("2001:db8::1")]))).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn addresses_that_nobody_confirms_any_more_are_said_to_be_old() {
+    let mut fixture = Fixture::start();
+    fixture.answer("a", found("192.0.2.1", 1));
+    fixture.refer(&["a"]);
+    fixture.resolves("a", resolved("192.0.2.1")).await;
+    let start = Instant::now();
+    fixture.answer("a", Outcome::Failed("timed out".into()));
+    let old = Resolved { problem: Some("timed out".into()), ..Resolved::found([ip("192.0.2.1")]) };
+    fixture.resolves("a", Some(old)).await;
+    assert!(start.elapsed() >= Duration::from_secs(60), "{:?}", start.elapsed());
+    fixture.answer("a", found("192.0.2.1", 1));
+    fixture.resolves("a", resolved("192.0.2.1")).await;
+}
+
+/// More names that are never answered than lookups at the same time.
+#[tokio::test(start_paused = true)]
+async fn names_that_fail_leave_room_for_others() {
+    let mut fixture = Fixture::start();
+    let failing: Vec<String> = (0..40).map(|number| format!("failing-{number:02}")).collect();
+    for name in &failing {
+        fixture.answer(name, Outcome::Failed("refused".into()));
+    }
+    let mut names: Vec<&str> = failing.iter().map(String::as_str).collect();
+    fixture.refer(&names);
+    for name in &failing {
+        fixture.resolves(name, Some(Resolved::failed("refused"))).await;
+    }
+    // From now on their servers say nothing at all, and each of their lookups goes on for ever.
+    fixture.fake.0.lock().answers.clear();
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    fixture.answer("z", found("192.0.2.1", 60));
+    names.push("z");
+    fixture.refer(&names);
+    fixture.resolves("z", resolved("192.0.2.1")).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lookup_that_panics_ends_nothing() {
+    struct Panics;
+    impl Lookup for Panics {
+        fn lookup(&self, host_name: Arc<str>) -> BoxFuture<'static, Outcome> {
+            async move {
+                assert_ne!(&*host_name, "a", "on purpose");
+                found("192.0.2.1", 60)
+            }
+            .boxed()
+        }
+    }
+    let host_names = ["a", "b"].map(Arc::from).into_iter().collect();
+    let (_references, referred) = watch::channel(References { host_names, ..References::default() });
+    let (_source, snapshots) = watch::channel(Some(Snapshot::default()));
+    let (_, covered) = watch::channel(Coverage::Everything);
+    let (stage, mut feed) = Stage::new(Panics, Feed { snapshots, coverage: covered }, referred);
+    tokio::spawn(stage.run());
+    let both = |snapshot: &Option<Snapshot>| snapshot.as_ref().is_some_and(|snapshot| snapshot.host_names.len() == 2);
+    let snapshot = feed.snapshots.wait_for(both).await.unwrap().clone().unwrap();
+    assert_eq!(snapshot.host_names.get("a").map(|it| (**it).clone()), Some(Resolved::failed("the lookup panicked")));
 }
