@@ -106,6 +106,7 @@ chart:
 	render --set controller.scope.enabled=true,controller.scope.namespaceSelector=team=shop; \
 	render --set controller.hostNetwork=true,controller.containerPort.http=8080,controller.containerPort.https=8443; \
 	render --set controller.service.type=NodePort,controller.config.hsts-max-age=31536000,controller.extraArgs.v=2; \
+	render --set-string tcp.5432=default/db:5432:PROXY,udp.53=kube-system/kube-dns:53,portNamePrefix=x; \
 	refuse() { \
 	    if "$$helm" template rust-nginx helm/rust-nginx --kube-version 1.36.0 "$$@" >/dev/null 2>&1; then \
 	        echo "make: the chart accepts $$*" >&2; exit 1; \
@@ -114,6 +115,7 @@ chart:
 	}; \
 	refuse --set rbac.scope=true; \
 	refuse --set controller.hostNetwork=true; \
+	refuse --set-string tcp.http=default/web:80; \
 	refuse --set controller.noSuchValue=1
 
 demo:

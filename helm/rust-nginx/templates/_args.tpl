@@ -21,6 +21,8 @@
 {{- if ne (int $c.metrics.port) 10254 -}}{{- $_ := set $args "healthz-port" $c.metrics.port -}}{{- end -}}
 {{- with $c.healthCheckHost -}}{{- $_ := set $args "healthz-host" . -}}{{- end -}}
 {{- if ne $c.healthCheckPath "/healthz" -}}{{- $_ := set $args "health-check-path" $c.healthCheckPath -}}{{- end -}}
+{{- if .Values.tcp -}}{{- $_ := set $args "tcp-services-configmap" (include "rust-nginx.tcpConfigMap" .) -}}{{- end -}}
+{{- if .Values.udp -}}{{- $_ := set $args "udp-services-configmap" (include "rust-nginx.udpConfigMap" .) -}}{{- end -}}
 {{- range $name, $value := $c.extraArgs -}}{{- $_ := set $args $name $value -}}{{- end -}}
 - serve
 {{- range $name, $value := $args }}

@@ -106,3 +106,18 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- fail "controller.hostNetwork needs controller.containerPort.http and .https from 1024 on: the program has no capability, and the sysctl that allows lower ports cannot be set on the host's network" -}}
 {{- end -}}
 {{- end -}}
+
+{{/* The ConfigMaps of TCP and UDP services, as namespace/name. */}}
+{{- define "rust-nginx.tcpConfigMap" -}}
+{{- printf "%s/%s-tcp" (default (include "rust-nginx.namespace" .) .Values.controller.tcp.configMapNamespace) (include "rust-nginx.fullname" .) -}}
+{{- end -}}
+
+{{- define "rust-nginx.udpConfigMap" -}}
+{{- printf "%s/%s-udp" (default (include "rust-nginx.namespace" .) .Values.controller.udp.configMapNamespace) (include "rust-nginx.fullname" .) -}}
+{{- end -}}
+
+{{/* The name of the port of such a service, from a list of root, port and transport. A name has at most 15 characters. */}}
+{{- define "rust-nginx.streamPort" -}}
+{{- $prefix := (index . 0).Values.portNamePrefix -}}
+{{- printf "%s%s-%s" (ternary "" (printf "%s-" $prefix) (eq $prefix "")) (index . 1) (index . 2) -}}
+{{- end -}}
