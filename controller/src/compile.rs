@@ -34,6 +34,7 @@ mod memory;
 mod ownership;
 mod roster;
 mod route;
+mod streams;
 mod tls;
 
 pub use self::grammar::Value;
@@ -44,7 +45,7 @@ use crate::{
 };
 use imbl::OrdSet;
 use rust_nginx_proxy::{table::Table, tls::Certificate};
-use std::{net::IpAddr, num::NonZeroUsize, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, net::IpAddr, num::NonZeroUsize, sync::Arc, time::Duration};
 
 /// What the command line decides about compiling. Fixed for the life of the process.
 #[derive(Clone, Debug)]
@@ -80,6 +81,12 @@ pub struct Options {
     pub topology_aware: bool,
     /// `--ignore-app-protocol`.
     pub ignore_app_protocol: bool,
+    /// `--tcp-services-configmap`.
+    pub tcp_services: Option<ObjectName>,
+    /// `--udp-services-configmap`.
+    pub udp_services: Option<ObjectName>,
+    /// Ports of our own listeners, which cannot become services.
+    pub reserved_ports: BTreeSet<u16>,
 }
 
 /// What a compile gives. All of it shares with the compile before what did not change.

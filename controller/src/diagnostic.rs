@@ -108,6 +108,8 @@ pub enum Reason {
     RefNotFound,
     /// The API server does not serve the resource, or we may not read it.
     ResourceUnavailable,
+    /// A port of a TCP or UDP service cannot be opened.
+    PortUnavailable,
 }
 
 // === impl ObjectRef ===

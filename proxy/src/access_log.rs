@@ -98,7 +98,8 @@ impl AccessLog {
         Self { writer, buffer: RefCell::new(String::with_capacity(FLUSH_AT + 1024)) }
     }
 
-    pub(crate) fn write(&self, entry: &Entry<'_>) {
+    /// Adds a line.
+    pub(crate) fn write(&self, entry: &impl fmt::Display) {
         let mut buffer = self.buffer.borrow_mut();
         // Writing into a String cannot fail.
         let _ = writeln!(buffer, "{entry}");

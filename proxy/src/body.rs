@@ -1,9 +1,11 @@
 //! Bodies in both directions: streamed with back-pressure, counted, bounded.
 
+mod compressed;
 mod http2;
 
-use self::http2::Http2Body;
+use self::{compressed::Compressed, http2::Http2Body};
 use crate::{
+    compress::Encoder,
     error::ProxyError,
     exchange::Exchange,
     table::Policy,
@@ -83,6 +85,7 @@ enum Kind {
     Full(Bytes),
     Streamed(Box<UpstreamBody>),
     Http2(Box<Http2Body>),
+    Compressed(Box<Compressed>),
 }
 
 /// A response body that is still arriving over HTTP/1.1.
@@ -359,6 +362,29 @@ impl ResponseBody {
         Self { kind: Kind::Http2(Box::new(body)), exchange: None }
     }
 
+    /// The same, compressed. What is complete is compressed at once; what is not, as it arrives. Itself when that cannot
+    /// be done.
+    pub(crate) fn compressed(self, mut encoder: Encoder) -> Result<Self, Self> {
+        let Kind::Full(bytes) = &self.kind else {
+            let body = Compressed::new(self.kind, encoder);
+            return Ok(Self { kind: Kind::Compressed(Box::new(body)), exchange: self.exchange });
+        };
+        let parts = encoder.write(bytes).and_then(|start| Ok([start, encoder.finish()?]));
+        match parts {
+            Ok([start, rest]) if start.is_empty() => Ok(Self { kind: Kind::Full(rest), ..self }),
+            Ok(parts) => Ok(Self { kind: Kind::Full(parts.concat().into()), ..self }),
+            Err(_) => Err(self),
+        }
+    }
+
+    /// The length of a body that is complete.
+    pub(crate) fn known_length(&self) -> Option<u64> {
+        match &self.kind {
+            Kind::Full(bytes) => Some(bytes.len() as u64),
+            Kind::Streamed(_) | Kind::Http2(_) | Kind::Compressed(_) => None,
+        }
+    }
+
     /// Hands the accounting over.
     pub(crate) fn with_exchange(mut self, exchange: Box<Exchange>) -> Self {
         self.exchange = Some(exchange);
@@ -372,12 +398,7 @@ impl Body for ResponseBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.get_mut();
-        let frame = match &mut this.kind {
-            Kind::Full(bytes) if bytes.is_empty() => None,
-            Kind::Full(bytes) => Some(Ok(Frame::data(std::mem::take(bytes)))),
-            Kind::Streamed(body) => std::task::ready!(body.poll_frame(cx)),
-            Kind::Http2(body) => std::task::ready!(body.poll_frame(cx)),
-        };
+        let frame = std::task::ready!(this.kind.poll_frame(cx));
         if let Some(exchange) = &mut this.exchange {
             match &frame {
                 Some(Ok(frame)) => exchange.sent(frame.data_ref().map_or(0, Bytes::len)),
@@ -393,6 +414,7 @@ impl Body for ResponseBody {
             Kind::Full(bytes) => bytes.is_empty(),
             Kind::Streamed(body) => body.is_end_stream(),
             Kind::Http2(body) => body.is_end_stream(),
+            Kind::Compressed(body) => body.is_end_stream(),
         }
     }
 
@@ -401,7 +423,21 @@ impl Body for ResponseBody {
             Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Streamed(body) => body.size_hint(),
             // What the head says is passed on; nothing is added to it.
-            Kind::Http2(_) => SizeHint::default(),
+            Kind::Http2(_) | Kind::Compressed(_) => SizeHint::default(),
+        }
+    }
+}
+
+// === impl Kind ===
+
+impl Kind {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match self {
+            Self::Full(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Self::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Self::Streamed(body) => body.poll_frame(cx),
+            Self::Http2(body) => body.poll_frame(cx),
+            Self::Compressed(body) => body.poll_frame(cx),
         }
     }
 }

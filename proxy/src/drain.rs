@@ -4,17 +4,18 @@ use crate::{
     Handle,
     access_log::LogWriter,
     listener::{Listener, bind},
+    stream::Opener,
     tls::Configurations,
-    worker::Worker,
+    worker::{Share, Worker},
 };
 use std::{
     io,
-    net::{SocketAddr, TcpListener},
+    net::{IpAddr, SocketAddr, TcpListener},
     num::NonZeroUsize,
     sync::Arc,
     time::Duration,
 };
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// Where to listen.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,6 +24,10 @@ pub struct Listen {
     pub http: Vec<SocketAddr>,
     /// TLS, with HTTP/2 by ALPN.
     pub https: Vec<SocketAddr>,
+    /// Those of them where connections begin with a PROXY header, whatever the settings of the table say.
+    pub proxy_protocol: Vec<SocketAddr>,
+    /// The addresses of services that are not HTTP; their ports are in the table.
+    pub streams: Vec<IpAddr>,
 }
 
 /// The running workers.
@@ -72,8 +77,8 @@ pub(crate) enum Phase {
 /// How long the end waits for the last lines of the access log to be written.
 const LAST_LINES: Duration = Duration::from_secs(2);
 
-/// Sockets of one worker, with their TLS configuration.
-type Sockets = Vec<(TcpListener, Option<Arc<Configurations>>)>;
+/// Sockets of one worker, with their TLS configuration and whether a PROXY header is expected.
+type Sockets = Vec<(TcpListener, Option<Arc<Configurations>>, bool)>;
 
 // === impl Proxy ===
 
@@ -86,26 +91,33 @@ impl Proxy {
         let tls = Configurations::new(handle).map_err(StartError::Tls)?;
         let mut sockets: Vec<Sockets> = (0..workers.get()).map(|_| Vec::new()).collect();
         let mut bind_all = |addresses: &[SocketAddr], tls: Option<&Arc<Configurations>>| {
-            addresses.iter().map(|address| bind_one(*address, tls, &mut sockets)).collect::<Result<Vec<_>, _>>()
+            let bind =
+                |address: &SocketAddr| bind_one(*address, tls, listen.proxy_protocol.contains(address), &mut sockets);
+            addresses.iter().map(bind).collect::<Result<Vec<_>, _>>()
         };
         let http = bind_all(&listen.http, None)?;
         let https = bind_all(&listen.https, Some(&tls))?;
         let (phase, receiver) = watch::channel(Phase::Serving);
         let (log, log_writer) = LogWriter::start().map_err(StartError::Worker)?;
+        let (senders, orders): (Vec<_>, Vec<_>) = (0..workers.get()).map(|_| mpsc::unbounded_channel()).unzip();
+        let mut opener = Some(Opener::new(handle, listen.streams.clone(), senders));
         let workers = sockets
             .into_iter()
+            .zip(orders)
             .enumerate()
-            .map(|(number, sockets)| {
+            .map(|(number, (sockets, orders))| {
                 let (done, left) = oneshot::channel();
                 let (handle, phase, log) = (Arc::clone(handle), receiver.clone(), log.clone());
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
                 // Here rather than on the worker: a socket that cannot be served must fail the start.
                 let listeners = {
                     let _entered = runtime.enter();
-                    sockets.into_iter().map(|(socket, tls)| Listener::new(socket, tls)).collect::<io::Result<_>>()?
+                    let listener = |(socket, tls, proxied)| Listener::new(socket, tls, proxied);
+                    sockets.into_iter().map(listener).collect::<io::Result<_>>()?
                 };
+                let share = Share { listeners, orders, opener: opener.take() };
                 std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
-                    let left = run_worker(&runtime, handle, log, listeners, phase);
+                    let left = run_worker(&runtime, handle, log, share, phase);
                     // Cutting what is left takes no time; the report comes after it.
                     runtime.shutdown_background();
                     let _ = done.send(left);
@@ -157,13 +169,14 @@ impl Proxy {
 fn bind_one(
     address: SocketAddr,
     tls: Option<&Arc<Configurations>>,
+    proxy_protocol: bool,
     sockets: &mut [Sockets],
 ) -> Result<SocketAddr, StartError> {
     let error = |source| StartError::Bind { address, source };
     let listeners = bind(address, sockets.len()).map_err(error)?;
     let bound = listeners.first().map_or(Ok(address), TcpListener::local_addr).map_err(error)?;
     for (worker, listener) in sockets.iter_mut().zip(listeners) {
-        worker.push((listener, tls.cloned()));
+        worker.push((listener, tls.cloned(), proxy_protocol));
     }
     Ok(bound)
 }
@@ -173,13 +186,13 @@ fn run_worker(
     runtime: &tokio::runtime::Runtime,
     handle: Arc<Handle>,
     log: LogWriter,
-    listeners: Vec<Listener>,
+    share: Share,
     phase: watch::Receiver<Phase>,
 ) -> usize {
     let local = tokio::task::LocalSet::new();
     local.block_on(runtime, async {
         let worker = Worker::new(handle, log);
-        std::rc::Rc::clone(&worker).run(listeners, phase).await;
+        std::rc::Rc::clone(&worker).run(share, phase).await;
         worker.open()
     })
 }

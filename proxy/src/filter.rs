@@ -7,7 +7,7 @@ mod https_redirect;
 mod refuse;
 
 pub use self::{https_redirect::HttpsRedirect, refuse::Refuse};
-use crate::{body::ResponseBody, listener::Scheme};
+use crate::{body::ResponseBody, forwarded::Client};
 use http::{Response, Uri};
 use serde::Serialize;
 
@@ -24,9 +24,9 @@ pub enum Filter {
 /// What a filter may look at before the endpoint is chosen.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RequestView<'a> {
-    /// Scheme of the client's connection.
-    pub(crate) scheme: Scheme,
-    /// The host as the client wrote it, with port.
+    /// Who asks, and over which scheme.
+    pub(crate) client: &'a Client<'a>,
+    /// The host that the client asked for, with port.
     pub(crate) host: &'a str,
     /// The target as the client wrote it.
     pub(crate) uri: &'a Uri,

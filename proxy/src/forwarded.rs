@@ -1,23 +1,24 @@
 //! What the endpoint is told about the client: the header set of ingress-nginx.
 
-use crate::listener::{Connection, Scheme};
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+mod client;
+mod rfc7239;
+
+pub(crate) use self::client::{Claims, Client};
+use crate::table::{self, Trust};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
+use std::borrow::Cow;
 
 pub(crate) const X_REQUEST_ID_NAME: &str = "x-request-id";
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static(X_REQUEST_ID_NAME);
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_SCHEME: HeaderName = HeaderName::from_static("x-forwarded-scheme");
 const X_SCHEME: HeaderName = HeaderName::from_static("x-scheme");
 const X_ORIGINAL_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-original-forwarded-for");
 const X_ORIGINAL_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-original-forwarded-host");
-
-const HTTP: HeaderValue = HeaderValue::from_static("http");
-const HTTPS: HeaderValue = HeaderValue::from_static("https");
+const X_ORIGINAL_URI: HeaderName = HeaderName::from_static("x-original-uri");
 
 /// Most fields that [`Told::add_to`] adds, for sizing the map once.
 pub(crate) const MOST_FIELDS: usize = 12;
@@ -25,44 +26,83 @@ pub(crate) const MOST_FIELDS: usize = 12;
 /// What is said about a client and its request.
 #[derive(Debug)]
 pub(crate) struct Told<'a> {
-    pub(crate) connection: &'a Connection,
+    pub(crate) client: &'a Client<'a>,
     /// The value of the `Host` that the endpoint gets; may be empty.
     pub(crate) host: &'a HeaderValue,
     pub(crate) request_id: Option<&'a HeaderValue>,
-    /// The client's own `X-Forwarded-For` and `X-Forwarded-Host`, which go on under other names.
-    pub(crate) forwarded_for: Option<&'a HeaderValue>,
-    pub(crate) forwarded_host: Option<&'a HeaderValue>,
+    /// What came as `X-Forwarded-For` and `X-Forwarded-Host`, which goes on under other names.
+    pub(crate) original: Original<'a>,
+    /// The target, where endpoints are told it (`proxy-add-original-uri-header`).
+    pub(crate) original_uri: Option<HeaderValue>,
+    /// What is set whatever the client says (`proxy-set-headers`).
+    pub(crate) set: &'a table::Fields,
+}
+
+/// The fields that go on under other names, whether they are believed or not.
+#[derive(Debug, Default)]
+pub(crate) struct Original<'a> {
+    chain: Option<Cow<'a, HeaderValue>>,
+    host: Option<Cow<'a, HeaderValue>>,
 }
 
 // === impl Told ===
 
 impl Told<'_> {
-    /// Adds the fields to a map that has none of them yet.
+    /// Adds what only the proxy says to a map that has none of it yet.
     pub(crate) fn add_to(&self, headers: &mut HeaderMap) {
-        let scheme = match self.connection.scheme() {
-            Scheme::Http => HTTP,
-            Scheme::Https => HTTPS,
-        };
+        let scheme = self.client.scheme();
         headers.append(header::HOST, self.host.clone());
         if let Some(id) = self.request_id {
             headers.append(X_REQUEST_ID, id.clone());
         }
-        headers.append(X_REAL_IP, self.connection.peer_header().clone());
-        headers.append(X_FORWARDED_FOR, self.connection.peer_header().clone());
+        headers.append(X_REAL_IP, self.client.address_header().clone());
+        headers.append(Trust::X_FORWARDED_FOR, self.client.chain().clone());
         if !self.host.is_empty() {
-            headers.append(X_FORWARDED_HOST, self.host.clone());
+            headers.append(Trust::X_FORWARDED_HOST, self.host.clone());
         }
-        headers.append(X_FORWARDED_PORT, self.connection.port_header().clone());
+        headers.append(X_FORWARDED_PORT, self.client.port_header().clone());
         headers.append(X_FORWARDED_PROTO, scheme.clone());
         headers.append(X_FORWARDED_SCHEME, scheme.clone());
         headers.append(X_SCHEME, scheme);
-        if let Some(value) = self.forwarded_for {
-            headers.append(X_ORIGINAL_FORWARDED_FOR, value.clone());
+        if let Some(value) = &self.original.chain {
+            headers.append(X_ORIGINAL_FORWARDED_FOR, (**value).clone());
         }
-        if let Some(value) = self.forwarded_host {
-            headers.append(X_ORIGINAL_FORWARDED_HOST, value.clone());
+        if let Some(value) = &self.original.host {
+            headers.append(X_ORIGINAL_FORWARDED_HOST, (**value).clone());
         }
     }
+
+    /// Puts our fields in place of the client's, where it may have some of the same name.
+    pub(crate) fn replace_in(&self, headers: &mut HeaderMap) {
+        if let Some(uri) = &self.original_uri {
+            headers.insert(X_ORIGINAL_URI, uri.clone());
+        }
+        self.set.apply(headers);
+    }
+}
+
+// === impl Original ===
+
+impl<'a> Original<'a> {
+    pub(crate) fn of(trust: &Trust, claims: &Claims<'a>, headers: &'a HeaderMap) -> Self {
+        let other = |name: &HeaderName| headers.get(name).filter(|value| !value.is_empty()).map(Cow::Borrowed);
+        Self {
+            chain: match &trust.forwarded_for {
+                Some(name) if *name != Trust::X_FORWARDED_FOR => other(name),
+                _ if claims.chains > 1 => client::joined(headers, &Trust::X_FORWARDED_FOR).map(Cow::Owned),
+                _ => claims.chain.map(Cow::Borrowed),
+            },
+            host: match &trust.forwarded_host {
+                name if *name != Trust::X_FORWARDED_HOST => other(name),
+                _ => claims.host.map(Cow::Borrowed),
+            },
+        }
+    }
+}
+
+/// The target as the client wrote it, as the value of a field.
+pub(crate) fn original_uri(uri: &Uri) -> Option<HeaderValue> {
+    HeaderValue::from_str(uri.path_and_query()?.as_str()).ok()
 }
 
 /// Fields that are set only where client certificates are checked; a backend would believe a client's own.

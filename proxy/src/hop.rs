@@ -1,5 +1,6 @@
 //! Fields that belong to one connection and never pass (RFC 9110 §7.6.1), and those of a response that nginx withholds.
 
+use crate::table::Server;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 /// Prefix of the fields with which a backend steers nginx; none of them reaches the client.
@@ -23,9 +24,11 @@ pub(crate) fn named_fields(headers: &HeaderMap) -> Vec<HeaderName> {
         .collect()
 }
 
-/// Strips the response of an endpoint. `Upgrade` stays: it belongs to a 101.
-pub(crate) fn strip_response(headers: &mut HeaderMap) {
-    let (mut connection, mut named, mut date, mut server, mut others) = (false, false, false, false, false);
+/// Strips the response of an endpoint. `Upgrade` is an offer for this connection (RFC 9110 §7.8); that of a 101 is taken
+/// out before.
+pub(crate) fn strip_response(headers: &mut HeaderMap, said: Server) {
+    let (mut connection, mut named, mut date) = (false, false, false);
+    let (mut server, mut upgrade, mut others) = (false, false, false);
     for (name, value) in &*headers {
         match *name {
             header::CONTENT_LENGTH | header::CONTENT_TYPE => {}
@@ -34,7 +37,8 @@ pub(crate) fn strip_response(headers: &mut HeaderMap) {
                 named |= names_fields(value);
             }
             header::DATE => date = true,
-            header::SERVER => server = true,
+            header::SERVER => server = said != Server::Endpoint,
+            header::UPGRADE => upgrade = true,
             _ => others |= is_withheld(name),
         }
     }
@@ -43,7 +47,9 @@ pub(crate) fn strip_response(headers: &mut HeaderMap) {
             headers.remove(name);
         }
     }
-    for (name, present) in [(header::CONNECTION, connection), (header::DATE, date), (header::SERVER, server)] {
+    let single =
+        [(header::CONNECTION, connection), (header::DATE, date), (header::SERVER, server), (header::UPGRADE, upgrade)];
+    for (name, present) in single {
         if present {
             headers.remove(name);
         }
@@ -105,7 +111,7 @@ mod tests {
         for (name, value) in lines {
             headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
-        strip_response(&mut headers);
+        strip_response(&mut headers, Server::Nothing);
         headers.keys().map(ToString::to_string).collect()
     }
 
@@ -128,6 +134,7 @@ mod tests {
             ("x-hop", "1"),
             ("keep-alive", "timeout=5"),
             ("transfer-encoding", "chunked"),
+            ("upgrade", "h2c"),
             ("content-type", "text/plain"),
         ];
         assert_eq!(stripped(&lines), ["content-type"]);

@@ -6,12 +6,14 @@
 //!  Handle ──(ArcSwap)──> Table                     installed by the control plane
 //!    │
 //!  Proxy ─ Worker (one per core) ─ listener ─ tls ─ request ─ filter ─ balance ─ upstream ─> endpoint
-//!                                                      └─ exchange ─> metrics, access log
+//!                  │           │                           └─ exchange ─> metrics, access log
+//!                  └─ stream (TCP and UDP services) ─────────────────────────────────> endpoint
 //! ```
 
 mod access_log;
 mod balance;
 mod body;
+mod compress;
 mod drain;
 mod error;
 mod exchange;
@@ -24,6 +26,7 @@ pub mod metrics;
 mod request;
 mod respond;
 mod retry;
+mod stream;
 pub mod table;
 mod timeout;
 pub mod tls;
@@ -35,4 +38,5 @@ pub use self::{
     drain::{Drained, Listen, Proxy, StartError},
     handle::Handle,
     listener::unspecified,
+    stream::{StreamPort, Unbound},
 };

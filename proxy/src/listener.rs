@@ -3,11 +3,13 @@
 mod bind;
 mod connection;
 mod io;
+pub(crate) mod proxy_protocol;
 
 pub use self::bind::unspecified;
 pub(crate) use self::{
-    bind::bind,
-    connection::{Connection, Scheme},
+    bind::{bind, bind_udp},
+    connection::{Connection, Scheme, address_header},
+    proxy_protocol::Proxied,
 };
 use self::{connection::Downstream, io::ServerIo};
 use crate::{tls::Configurations, worker::Worker};
@@ -24,10 +26,12 @@ pub(crate) struct Listener {
     /// The port as endpoints are told it.
     port: HeaderValue,
     tls: Option<Arc<Configurations>>,
+    /// Connections begin with a PROXY header here, whatever the settings say.
+    proxy_protocol: bool,
 }
 
 /// Pause after an accept failed for want of a resource (file descriptors, memory), as nginx does.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 
 /// Content type of a TLS record that carries a handshake (RFC 8446 §5.1).
 const TLS_HANDSHAKE: u8 = 22;
@@ -35,10 +39,14 @@ const TLS_HANDSHAKE: u8 = 22;
 // === impl Listener ===
 
 impl Listener {
-    pub(crate) fn new(socket: std::net::TcpListener, tls: Option<Arc<Configurations>>) -> std::io::Result<Self> {
+    pub(crate) fn new(
+        socket: std::net::TcpListener,
+        tls: Option<Arc<Configurations>>,
+        proxy_protocol: bool,
+    ) -> std::io::Result<Self> {
         let address = socket.local_addr()?;
-        let port = if tls.is_some() { 443 } else { address.port() };
-        Ok(Self { socket: TcpListener::from_std(socket)?, address, port: HeaderValue::from(port), tls })
+        let port = HeaderValue::from(if tls.is_some() { 443 } else { address.port() });
+        Ok(Self { socket: TcpListener::from_std(socket)?, address, port, tls, proxy_protocol })
     }
 
     /// Accepts until the worker drains. What the kernel has queued by then is still served: closing a `SO_REUSEPORT`
@@ -76,6 +84,10 @@ impl Listener {
     fn spawn(&self, stream: TcpStream, peer: SocketAddr, worker: &Rc<Worker>) {
         let scheme = if self.tls.is_some() { Scheme::Https } else { Scheme::Http };
         let downstream = Downstream::new(worker, peer, self.port.clone(), scheme);
+        if self.proxy_protocol || downstream.proxy_protocol() {
+            tokio::task::spawn_local(serve_proxied(stream, downstream, self.tls.clone()));
+            return;
+        }
         match &self.tls {
             None => {
                 tokio::task::spawn_local(serve_plain(stream, downstream));
@@ -88,10 +100,21 @@ impl Listener {
 }
 
 /// Hands a socket that was accepted past the reactor to it.
-fn adopt((socket, peer): (Socket, SockAddr)) -> std::io::Result<(TcpStream, SocketAddr)> {
+pub(crate) fn adopt((socket, peer): (Socket, SockAddr)) -> std::io::Result<(TcpStream, SocketAddr)> {
     socket.set_nonblocking(true)?;
     let peer = peer.as_socket().ok_or_else(|| std::io::Error::other("the client has no IP address"))?;
     Ok((TcpStream::from_std(socket.into())?, peer))
+}
+
+/// Serves a connection that begins with a PROXY header.
+async fn serve_proxied(mut stream: TcpStream, downstream: Downstream, tls: Option<Arc<Configurations>>) {
+    if !downstream.read_proxy_header(&mut stream).await {
+        return;
+    }
+    match tls {
+        None => serve_plain(stream, downstream).await,
+        Some(tls) => serve_tls(stream, downstream, tls).await,
+    }
 }
 
 /// Serves one cleartext connection. HTTP/2 is boxed: its state is large, and every connection would be as large as the

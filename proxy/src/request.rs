@@ -8,6 +8,7 @@ mod fields;
 mod forward;
 mod target;
 
+pub(crate) use self::target::is_host;
 use self::{
     fields::Fields,
     forward::{Answered, Destination, Outbound, Switch},
@@ -15,14 +16,15 @@ use self::{
 use crate::{
     access_log::RequestFields,
     body::{RequestBody, ResponseBody},
+    compress::Wish,
     error::ProxyError,
     exchange::Exchange,
     filter::RequestView,
-    forwarded::{self, Told},
+    forwarded::{self, Client, Original, Told},
     hop,
     listener::{Connection, Scheme},
     respond,
-    table::{HostMatch, Policy, Route, Settings, Table, Target, VirtualHost},
+    table::{Headers, HostMatch, Policy, Route, Settings, Table, Target, VirtualHost},
     upgrade::{self, Tunnel},
     upstream,
     worker::View,
@@ -69,7 +71,8 @@ pub(crate) async fn handle(
             add_hsts(&mut response, &connection, settings);
             response
         }
-        Ok(Answer::Switched(response, tunnel)) => {
+        Ok(Answer::Switched(mut response, tunnel)) => {
+            settings.headers.finish(response.headers_mut());
             exchange.answered(response.status());
             connection.become_tunnel();
             upgrade::spawn(connection.worker(), tunnel, exchange);
@@ -77,6 +80,7 @@ pub(crate) async fn handle(
         }
         Err(error) => local(failed(&error), &connection, settings),
     };
+    settings.headers.finish(response.headers_mut());
     exchange.answered(response.status());
     if version == Version::HTTP_11 && connection.is_last_request() {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -93,14 +97,15 @@ async fn answer(
 ) -> Result<Answer, ProxyError> {
     let (table, settings) = (view.table(), view.table().settings());
     let (mut head, body) = request.into_parts();
-    let client = head.extensions.remove::<OnUpgrade>();
-    let fields = Fields::of(&head.headers);
+    let upgrade = head.extensions.remove::<OnUpgrade>();
+    let fields = Fields::of(&head.headers, settings.headers.names);
 
     // Identify.
+    let client = Client::of(connection, &settings.trust, &fields.claims, &head.headers);
     let fresh_id = (fields.request_id.is_none() && settings.generate_request_id)
         .then(|| forwarded::request_id(connection.worker().random()));
     let request_id = fields.request_id.or(fresh_id.as_ref());
-    let log = settings.access_log.then(|| log_fields(connection, &head, request_id));
+    let log = settings.access_log.then(|| log_fields(&client, &head, request_id));
 
     // Route.
     let (host, virtual_host, route) = match find(table, &head, &fields) {
@@ -119,7 +124,8 @@ async fn answer(
     }
 
     // Filters, in the order of the route.
-    let seen = RequestView { scheme: connection.scheme(), host: host.to_str().unwrap_or_default(), uri: &head.uri };
+    let host = client.host(&host);
+    let seen = RequestView { client: &client, host: host.to_str().unwrap_or_default(), uri: &head.uri };
     for filter in &route.filters {
         if let Some(response) = filter.request(seen) {
             return Ok(Answer::Local(response));
@@ -142,14 +148,16 @@ async fn answer(
     let body_timeout = settings.client_body_timeout;
     let (body, progress) = RequestBody::new(body, &route.policy, &deadline, body_timeout, protocol.is_http2());
     // Upgrades exist between HTTP/1.1 and HTTP/1.1 only.
-    let switch = if protocol.is_http2() { None } else { Switch::of(head.version, fields.upgrade, client) };
+    let switch = if protocol.is_http2() { None } else { Switch::of(head.version, fields.upgrade, upgrade) };
     let told = Told {
-        connection,
-        host: &host,
+        client: &client,
+        host,
         request_id,
-        forwarded_for: fields.forwarded_for,
-        forwarded_host: fields.forwarded_host,
+        original: Original::of(&settings.trust, &fields.claims, &head.headers),
+        original_uri: settings.headers.original_uri.then(|| forwarded::original_uri(&head.uri)).flatten(),
+        set: &settings.headers.request,
     };
+    let wish = Wish::of(&settings.compression, &head);
     let outbound = Outbound::new(&head, &fields, told, switch.as_ref(), protocol);
     let policy = &route.policy;
     let destination = Destination { connection, policy, index, backend, protocol, deadline: &deadline, progress };
@@ -159,7 +167,7 @@ async fn answer(
     let timeout = policy.read_timeout;
     let (mut parts, body) = match answered {
         Answered::Http1(response, upstream) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-            return switched(response, upstream, switch, policy);
+            return switched(response, upstream, switch, policy, &settings.headers);
         }
         Answered::Http1(response, upstream) => {
             let (parts, incoming) = response.into_parts();
@@ -169,7 +177,12 @@ async fn answer(
             (response.into_parts().0, ResponseBody::http2(*stream, &deadline, timeout))
         }
     };
-    hop::strip_response(&mut parts.headers);
+    hop::strip_response(&mut parts.headers, settings.headers.server);
+    settings.headers.hide(&mut parts.headers);
+    let body = match wish {
+        Some(wish) => wish.apply(&settings.compression, &mut parts, body),
+        None => body,
+    };
     parts.version = Version::HTTP_11;
     Ok(Answer::Endpoint(Response::from_parts(parts, body)))
 }
@@ -214,11 +227,13 @@ fn switched(
     endpoint: Box<upstream::Connection>,
     switch: Option<Switch>,
     policy: &Policy,
+    headers: &Headers,
 ) -> Result<Answer, ProxyError> {
     let switch = switch.ok_or(ProxyError::UnaskedSwitch)?;
     let (mut parts, _) = response.into_parts();
     let protocol = parts.headers.remove(header::UPGRADE);
-    hop::strip_response(&mut parts.headers);
+    hop::strip_response(&mut parts.headers, headers.server);
+    headers.hide(&mut parts.headers);
     parts.headers.insert(header::CONNECTION, forward::UPGRADE);
     parts.headers.insert(header::UPGRADE, protocol.unwrap_or(switch.protocol));
     parts.version = Version::HTTP_11;
@@ -256,9 +271,9 @@ fn declared_length(fields: &Fields<'_>) -> Option<u64> {
     fields.content_length?.to_str().ok()?.parse().ok()
 }
 
-fn log_fields(connection: &Connection, head: &Parts, id: Option<&HeaderValue>) -> RequestFields {
+fn log_fields(client: &Client<'_>, head: &Parts, id: Option<&HeaderValue>) -> RequestFields {
     RequestFields {
-        remote: connection.peer(),
+        remote: client.address(),
         method: head.method.clone(),
         uri: head.uri.clone(),
         version: head.version,

@@ -18,10 +18,14 @@ mod backend;
 mod builder;
 mod by_name;
 mod certificate;
+mod compression;
+mod headers;
 mod host;
 mod path;
 mod policy;
 mod settings;
+mod stream;
+mod trust;
 mod view;
 
 use self::{backend::Backends, path::PathIndex};
@@ -29,10 +33,14 @@ pub use self::{
     backend::{Backend, BackendIndex, BackendKey, Endpoint, Protocol},
     builder::{TableBuilder, VirtualHostBuilder},
     certificate::CertificateIndex,
+    compression::{CodingSettings, Compression, UserAgents},
+    headers::{Fields, Headers, Names, Server},
     host::{HostIndex, HostMatch, HostName, InvalidHost},
     path::{BadPath, PathMatch, normalize_path},
     policy::{Policy, ProtocolChoice, Retry, RetryOn},
     settings::{Hsts, LoadBalancing, Settings, UpstreamKeepAlive},
+    stream::{StreamService, StreamSettings, Streams, Transport},
+    trust::{Trust, TrustedPeers},
 };
 use crate::filter::Filter;
 use http::StatusCode;
@@ -45,6 +53,7 @@ pub struct Table {
     hosts: HostIndex,
     backends: Backends,
     certificates: CertificateIndex,
+    streams: Arc<Streams>,
     settings: Arc<Settings>,
 }
 
@@ -141,6 +150,12 @@ impl Table {
         &self.certificates
     }
 
+    /// Services that are not HTTP.
+    #[must_use]
+    pub fn streams(&self) -> &Arc<Streams> {
+        &self.streams
+    }
+
     /// Settings of the whole process.
     #[must_use]
     pub fn settings(&self) -> &Arc<Settings> {
@@ -154,6 +169,7 @@ impl Table {
         self.hosts.ptr_eq(&other.hosts)
             && self.backends.ptr_eq(&other.backends)
             && self.certificates.ptr_eq(&other.certificates)
+            && Arc::ptr_eq(&self.streams, &other.streams)
             && Arc::ptr_eq(&self.settings, &other.settings)
     }
 }

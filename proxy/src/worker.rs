@@ -8,6 +8,7 @@ use crate::{
     drain::Phase,
     listener::{Connection, Listener},
     metrics::{RouteStats, WorkerMetrics},
+    stream::{self, Opener, Order},
     table::{Backend, BackendIndex, Endpoint, RouteLabels, Table, UpstreamKeepAlive},
     timeout::{Tick, Timers},
     upstream::{self, pool::Pool},
@@ -21,7 +22,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 /// How often idle connections are looked at and the log is flushed.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
@@ -56,6 +57,15 @@ pub(crate) struct View {
     stats: RefCell<HashMap<usize, Rc<RouteStats>>>,
 }
 
+/// What a worker serves.
+pub(crate) struct Share {
+    pub(crate) listeners: Vec<Listener>,
+    /// Ports of services that are not HTTP, as they come and go.
+    pub(crate) orders: mpsc::UnboundedReceiver<Order>,
+    /// Whoever opens them; the first worker has it.
+    pub(crate) opener: Option<Opener>,
+}
+
 /// Counts something that a drain waits for.
 #[derive(Debug)]
 pub(crate) struct OpenGuard(Rc<Worker>);
@@ -86,15 +96,20 @@ impl Worker {
     }
 
     /// Serves the listeners until a drain is complete. What is left when the caller drops this is cut.
-    pub(crate) async fn run(self: Rc<Self>, listeners: Vec<Listener>, mut phase: watch::Receiver<Phase>) {
+    pub(crate) async fn run(self: Rc<Self>, share: Share, mut phase: watch::Receiver<Phase>) {
+        let Share { listeners, orders, opener } = share;
         tokio::task::spawn_local(Rc::clone(&self.timers).drive());
         tokio::task::spawn_local(Rc::clone(&self).keep_house());
+        if let Some(opener) = opener {
+            tokio::task::spawn_local(opener.run(Rc::clone(&self)));
+        }
+        let streams = tokio::task::spawn_local(stream::serve(Rc::clone(&self), orders));
         let accepting: Vec<_> =
             listeners.into_iter().map(|listener| tokio::task::spawn_local(listener.run(Rc::clone(&self)))).collect();
         // The sender going away means that the process is past caring: drain too.
         let _ = phase.wait_for(|phase| *phase != Phase::Serving).await;
         self.start_drain();
-        for listener in accepting {
+        for listener in accepting.into_iter().chain([streams]) {
             if let Err(error) = listener.await {
                 tracing::error!(%error, "a listener ended early");
             }

@@ -11,6 +11,7 @@ use crate::{
 };
 use rust_nginx_proxy::tls::Certificate;
 use std::{
+    collections::BTreeSet,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::PathBuf,
     sync::Arc,
@@ -108,6 +109,8 @@ pub struct Identity {
 pub struct Listen {
     http: Vec<BindAddress>,
     https: Vec<BindAddress>,
+    /// Those of them where connections begin with a PROXY header.
+    proxy_protocol: Vec<BindAddress>,
     http_port: u16,
     https_port: u16,
 }
@@ -152,6 +155,12 @@ pub struct CompileArguments {
     pub topology_aware: bool,
     /// `--ignore-app-protocol`
     pub ignore_app_protocol: bool,
+    /// `--tcp-services-configmap`
+    pub tcp_services: Option<ObjectName>,
+    /// `--udp-services-configmap`
+    pub udp_services: Option<ObjectName>,
+    /// The ports of our own listeners.
+    pub reserved_ports: BTreeSet<u16>,
 }
 
 /// Leader election.
@@ -230,12 +239,12 @@ impl Serve {
         let mut warnings = values.given().filter_map(|(flag, origin)| warning(flag, origin)).collect();
         check_conflicts(values);
         let identity = Identity::new(environment);
-        let listen = Listen::from_values(values);
+        let (listen, admin) = (Listen::from_values(values), Admin::from_values(values));
         Self {
             source: Source::from_values(values, environment),
             resolv_conf: values.required_text("resolv-conf").into(),
-            admin: Admin::from_values(values),
-            compile: CompileArguments::from_values(values, &listen),
+            compile: CompileArguments::from_values(values, &listen, &admin),
+            admin,
             election: Election::from_values(values, &identity),
             status: Status::from_values(values, &mut warnings),
             sync_events: !values.switch("disable-sync-events"),
@@ -351,9 +360,17 @@ impl Identity {
 
 impl Listen {
     fn from_values(values: &mut Values) -> Self {
+        let (http, https) = (values.traffic_addresses("http-addr"), values.traffic_addresses("https-addr"));
+        let plain = |addresses: &[(BindAddress, bool)]| addresses.iter().map(|(address, _)| *address).collect();
         Self {
-            http: values.addresses("http-addr"),
-            https: values.addresses("https-addr"),
+            http: plain(&http),
+            https: plain(&https),
+            proxy_protocol: http
+                .iter()
+                .chain(&https)
+                .filter(|(_, proxy)| *proxy)
+                .map(|(address, _)| *address)
+                .collect(),
             http_port: values.port("http-port"),
             https_port: values.port("https-port"),
         }
@@ -362,7 +379,7 @@ impl Listen {
     /// Only these addresses, whatever the ConfigMap says.
     #[must_use]
     pub fn only(http: Vec<BindAddress>, https: Vec<BindAddress>) -> Self {
-        Self { http, https, http_port: 80, https_port: 443 }
+        Self { http, https, proxy_protocol: Vec::new(), http_port: 80, https_port: 443 }
     }
 
     /// The addresses to bind for HTTP and HTTPS: `--http-addr`, else `--http-port` on the addresses of the ConfigMap.
@@ -384,12 +401,35 @@ impl Listen {
         (resolve(&self.http, self.http_port), resolve(&self.https, self.https_port))
     }
 
+    /// Those of the addresses where connections begin with a PROXY header, whatever the ConfigMap says.
+    #[must_use]
+    pub fn proxy_protocol(&self, ipv6: bool) -> Vec<SocketAddr> {
+        self.proxy_protocol.iter().flat_map(|address| address.resolve(ipv6)).collect()
+    }
+
+    /// The addresses of services that are not HTTP: those of the ConfigMap, whatever flags say about HTTP.
+    #[must_use]
+    pub fn streams(process: &ProcessSettings, ipv6: bool) -> Vec<IpAddr> {
+        let ipv6 = ipv6 && !process.disable_ipv6;
+        let configured: Vec<_> =
+            process.bind_addresses.iter().copied().filter(|address| address.is_ipv4() || ipv6).collect();
+        if !configured.is_empty() {
+            return configured;
+        }
+        BindAddress::Every(0).resolve(ipv6).iter().map(SocketAddr::ip).collect()
+    }
+
+    /// The ports that are ours.
+    fn ports(&self) -> impl Iterator<Item = u16> {
+        let of = |given: &[BindAddress], port| -> Vec<u16> {
+            if given.is_empty() { vec![port] } else { given.iter().map(|address| address.port()).collect() }
+        };
+        of(&self.http, self.http_port).into_iter().chain(of(&self.https, self.https_port))
+    }
+
     /// The port that redirects to HTTPS name. With a free port nobody knows it yet, so they name the usual one.
     fn redirect_port(&self) -> u16 {
-        let port = self.https.first().map_or(self.https_port, |address| match address {
-            BindAddress::Every(port) => *port,
-            BindAddress::One(address) => address.port(),
-        });
+        let port = self.https.first().map_or(self.https_port, |address| address.port());
         if port == 0 { 443 } else { port }
     }
 }
@@ -397,6 +437,13 @@ impl Listen {
 // === impl BindAddress ===
 
 impl BindAddress {
+    fn port(self) -> u16 {
+        match self {
+            Self::Every(port) => port,
+            Self::One(address) => address.port(),
+        }
+    }
+
     /// The sockets that it takes: each family has its own.
     #[must_use]
     pub fn resolve(self, ipv6: bool) -> Vec<SocketAddr> {
@@ -433,7 +480,7 @@ impl Admin {
 // === impl CompileArguments ===
 
 impl CompileArguments {
-    fn from_values(values: &mut Values, listen: &Listen) -> Self {
+    fn from_values(values: &mut Values, listen: &Listen, admin: &Admin) -> Self {
         Self {
             controller_class: values.required_text("controller-class"),
             ingress_class: values.required_text("ingress-class"),
@@ -449,6 +496,9 @@ impl CompileArguments {
             strict_host_ownership: values.switch("strict-host-ownership"),
             topology_aware: values.switch("enable-topology-aware-routing"),
             ignore_app_protocol: values.switch("ignore-app-protocol"),
+            tcp_services: values.object("tcp-services-configmap"),
+            udp_services: values.object("udp-services-configmap"),
+            reserved_ports: listen.ports().chain(admin.addresses.iter().map(|address| address.port())).collect(),
         }
     }
 
@@ -472,6 +522,9 @@ impl CompileArguments {
             strict_host_ownership: this.strict_host_ownership,
             topology_aware: this.topology_aware,
             ignore_app_protocol: this.ignore_app_protocol,
+            tcp_services: this.tcp_services,
+            udp_services: this.udp_services,
+            reserved_ports: this.reserved_ports,
         }
     }
 }

@@ -70,6 +70,13 @@ pub(crate) static FLAGS: &[Flag] = &[
     flag("watch-ingress-without-class", Switch, "false", "Serve Ingresses that name no class"),
     flag("annotations-prefix", Value("PREFIX"), "nginx.ingress.kubernetes.io", "Prefix of the annotations"),
     flag("configmap", Value("NS/NAME"), "", "ConfigMap with the settings"),
+    flag(
+        "tcp-services-configmap",
+        Value("NS/NAME"),
+        "",
+        "ConfigMap with TCP services: port, and namespace/service:port",
+    ),
+    flag("udp-services-configmap", Value("NS/NAME"), "", "The same for UDP"),
     flag("default-backend-service", Value("NS/NAME"), "", "Service for requests that match no rule"),
     flag("default-ssl-certificate", Value("NS/NAME"), "", "Secret with the certificate for hosts without one"),
     flag("disable-catch-all", Switch, "false", "Ignore spec.defaultBackend of Ingresses"),
@@ -95,9 +102,15 @@ pub(crate) static FLAGS: &[Flag] = &[
     // Where we listen.
     of(
         BOTH,
-        flag("http-addr", List("ADDR:PORT"), "", "Serve HTTP here; `:PORT` means every address; port 0 a free one"),
+        flag(
+            "http-addr",
+            List("ADDR:PORT"),
+            "",
+            "Serve HTTP here; `:PORT` means every address; port 0 a free one; with `/proxy` behind it (serve only) \
+             connections begin with a PROXY header",
+        ),
     ),
-    of(BOTH, flag("https-addr", List("ADDR:PORT"), "", "Serve HTTPS here")),
+    of(BOTH, flag("https-addr", List("ADDR:PORT"), "", "Serve HTTPS here; with `/proxy` behind it as above")),
     of(BOTH, flag("admin-addr", List("ADDR:PORT"), "", "Serve health, metrics and debug pages here")),
     flag("http-port", Value("PORT"), "80", "Serve HTTP on this port of the addresses of ConfigMap bind-address"),
     flag("https-port", Value("PORT"), "443", "Serve HTTPS on this port of the addresses of ConfigMap bind-address"),
@@ -137,8 +150,6 @@ pub(crate) static FLAGS: &[Flag] = &[
     without_effect("enable-ssl-passthrough", Switch, Unsupported),
     without_effect("ssl-passthrough-proxy-port", Value("PORT"), Unsupported),
     without_effect("enable-ssl-chain-completion", Switch, Unsupported),
-    without_effect("tcp-services-configmap", Value("NS/NAME"), Unsupported),
-    without_effect("udp-services-configmap", Value("NS/NAME"), Unsupported),
     without_effect("metrics-per-host", Switch, Unsupported),
     without_effect("metrics-per-undefined-host", Switch, Unsupported),
     without_effect("report-status-classes", Switch, Unsupported),

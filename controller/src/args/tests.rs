@@ -115,7 +115,8 @@ fn every_mistake_is_reported() {
             "--kubeconfig: a value is missing (--kubeconfig=FILE)",
             "--publish-service and --publish-status-address exclude each other",
             "--watch-namespace and --watch-namespace-selector exclude each other",
-            "--http-addr: \"localhost:80\" is not ADDRESS:PORT (10.0.0.1:80, [::1]:80, or :80 for every address)",
+            "--http-addr: \"localhost:80\" is not ADDRESS:PORT (10.0.0.1:80, [::1]:80, or :80 for every address), \
+             or that followed by /proxy",
             "--http-port: \"99999\" is not a port from 0 to 65535 (0 picks a free one)",
             "--configmap: \"nonsense\" is not namespace/name",
             "--election-ttl: \"soon\" is not a duration such as 30s, 1m30s or 500ms",

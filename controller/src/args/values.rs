@@ -128,11 +128,16 @@ impl Values {
     }
 
     pub(crate) fn addresses(&mut self, name: &'static str) -> Vec<BindAddress> {
-        let parse = |text: &str| match text.strip_prefix(':') {
-            Some(port) => port.parse().ok().map(BindAddress::Every),
-            None => text.parse().ok().map(BindAddress::One),
-        };
-        self.list(name, "ADDRESS:PORT (10.0.0.1:80, [::1]:80, or :80 for every address)", parse)
+        self.list(name, "ADDRESS:PORT (10.0.0.1:80, [::1]:80, or :80 for every address)", BindAddress::parse)
+    }
+
+    /// Addresses, and whether connections to them begin with a PROXY header.
+    pub(crate) fn traffic_addresses(&mut self, name: &'static str) -> Vec<(BindAddress, bool)> {
+        let accepted = "ADDRESS:PORT (10.0.0.1:80, [::1]:80, or :80 for every address), or that followed by /proxy";
+        self.list(name, accepted, |text| {
+            let plain = text.strip_suffix("/proxy");
+            Some((BindAddress::parse(plain.unwrap_or(text))?, plain.is_some()))
+        })
     }
 
     pub(crate) fn texts(&mut self, name: &'static str) -> Vec<String> {
@@ -180,6 +185,17 @@ impl Values {
             }
         }
         parsed
+    }
+}
+
+// === impl BindAddress ===
+
+impl BindAddress {
+    fn parse(text: &str) -> Option<Self> {
+        match text.strip_prefix(':') {
+            Some(port) => port.parse().ok().map(Self::Every),
+            None => text.parse().ok().map(Self::One),
+        }
     }
 }
 

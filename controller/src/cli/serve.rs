@@ -13,6 +13,7 @@ use crate::{
     source::{
         cluster::{self, Cluster, Installation, Wanted},
         dns, files,
+        ports::{self, Declared},
     },
     status::{self, Farewell},
     telemetry::chain,
@@ -174,6 +175,14 @@ impl Running {
             }
         };
 
+        let declared = Declared { tcp: config.compile.tcp_services.clone(), udp: config.compile.udp_services.clone() };
+        let feed = if declared.tcp.is_some() || declared.udp.is_some() {
+            let (ports, feed) = ports::Stage::new(declared, feed, handle.clone());
+            spawn(&mut parts, "the watch over ports", ports.run());
+            feed
+        } else {
+            feed
+        };
         let (names, feed) = dns::Stage::new(resolver, feed, referred);
         spawn(&mut parts, "the resolver of host names", names.run());
 
@@ -223,7 +232,9 @@ impl Running {
         let ipv6 = rust_nginx_proxy::unspecified(0, true).len() > 1;
         let (http, https) = self.listen.resolve(&process, ipv6);
         let workers = process.workers.unwrap_or_else(|| thread::available_parallelism().unwrap_or(NonZeroUsize::MIN));
-        let proxy = Proxy::start(&rust_nginx_proxy::Listen { http, https }, workers, &handle)?;
+        let (proxy_protocol, streams) = (self.listen.proxy_protocol(ipv6), Listen::streams(&process, ipv6));
+        let listen = rust_nginx_proxy::Listen { http, https, proxy_protocol, streams };
+        let proxy = Proxy::start(&listen, workers, &handle)?;
         self.metrics.watch_workers(&handle);
         self.health.listening();
         info!(
@@ -306,7 +317,11 @@ fn wanted(config: &Serve) -> Wanted {
     Wanted {
         references: References {
             secrets: config.compile.default_ssl_certificate.iter().cloned().collect(),
-            config_maps: config.compile.config_map.iter().cloned().collect(),
+            config_maps: [&config.compile.config_map, &config.compile.tcp_services, &config.compile.udp_services]
+                .into_iter()
+                .flatten()
+                .cloned()
+                .collect(),
             ..References::default()
         },
         installation: installation(config),

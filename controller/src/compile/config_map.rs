@@ -4,11 +4,16 @@
 //! A bad value means the key's default, never the last good value: a restart gives the same table. A key that guards
 //! access and is not served closes everything.
 
+mod compression;
+mod headers;
 mod logging;
 mod safety;
+mod streams;
+mod trust;
 mod tuning;
 mod unserved;
 
+use self::{compression::CompressionDraft, headers::ServerDraft};
 use super::{
     Options, ProcessSettings,
     annotation::{self, Risk},
@@ -17,11 +22,16 @@ use super::{
 };
 use crate::{
     diagnostic::{Diagnostic, ObjectKind, ObjectRef, Reason},
-    snapshot::{ClassConfig, Snapshot},
+    snapshot::{ClassConfig, ConfigMap, ObjectName, Snapshot},
 };
 use http::StatusCode;
+use imbl::OrdMap;
 use rust_nginx_proxy::table::{Hsts, Policy, Settings};
-use std::{borrow::Cow, collections::HashMap, sync::Arc, sync::LazyLock};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, LazyLock},
+};
 
 /// One key.
 #[derive(Clone, Copy, Debug)]
@@ -71,10 +81,16 @@ pub(super) struct Globals {
     pub(super) blocked_words: Vec<Box<str>>,
     /// A guard of everything cannot be honoured.
     pub(super) closed: bool,
+    /// The ConfigMaps that keys name, with their content; none while one does not exist.
+    pub(super) referred: BTreeMap<ObjectName, Option<Arc<ConfigMap>>>,
 }
 
 /// [`Globals`] in the making.
 struct Draft {
+    config_maps: OrdMap<ObjectName, Arc<ConfigMap>>,
+    referred: BTreeMap<ObjectName, Option<Arc<ConfigMap>>>,
+    server: ServerDraft,
+    compression: CompressionDraft,
     settings: Settings,
     process: ProcessSettings,
     routes: RouteSettings,
@@ -92,7 +108,16 @@ struct HstsDraft {
     preload: bool,
 }
 
-const GROUPS: [&[Key]; 4] = [safety::KEYS, tuning::KEYS, logging::KEYS, unserved::KEYS];
+const GROUPS: [&[Key]; 8] = [
+    safety::KEYS,
+    trust::KEYS,
+    headers::KEYS,
+    compression::KEYS,
+    tuning::KEYS,
+    streams::KEYS,
+    logging::KEYS,
+    unserved::KEYS,
+];
 
 static BY_NAME: LazyLock<HashMap<&'static str, &'static Key>> =
     LazyLock::new(|| registry().map(|key| (key.name, key)).collect());
@@ -141,7 +166,13 @@ impl Globals {
             max_risk: self.max_risk,
             blocked_words: self.blocked_words.clone(),
             closed: self.closed,
+            referred: self.referred.clone(),
         }
+    }
+
+    /// Whether keys name ConfigMaps that have changed since.
+    pub(super) fn is_outdated(&self, snapshot: &Snapshot) -> bool {
+        self.referred.iter().any(|(name, known)| snapshot.config_maps.get(name) != known.as_ref())
     }
 }
 
@@ -150,6 +181,7 @@ impl Globals {
 impl Draft {
     fn read(snapshot: &Snapshot, options: &Options, findings: &mut Vec<Diagnostic>) -> Self {
         let mut draft = Self::new();
+        draft.config_maps = snapshot.config_maps.clone();
         let Some(name) = &options.config_map else { return draft };
         if let Some(config_map) = snapshot.config_maps.get(name) {
             let object = ObjectRef::namespaced(ObjectKind::ConfigMap, name);
@@ -166,6 +198,10 @@ impl Draft {
 
     fn new() -> Self {
         Self {
+            config_maps: OrdMap::new(),
+            referred: BTreeMap::new(),
+            server: ServerDraft::default(),
+            compression: CompressionDraft::default(),
             settings: Settings::default(),
             process: ProcessSettings::default(),
             routes: RouteSettings::default(),
@@ -173,6 +209,20 @@ impl Draft {
             max_risk: Risk::High,
             blocked_words: Vec::new(),
             closed: false,
+        }
+    }
+
+    /// The content of a ConfigMap that a key names; `None` for no name.
+    fn refer(&mut self, text: &str) -> Result<Option<&BTreeMap<String, String>>, Objection> {
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let reject = || Value::Text("the `namespace/name` of a ConfigMap").rejects(text);
+        let name = ObjectName::parse(text).ok_or_else(reject)?;
+        let found = self.config_maps.get(&name).cloned();
+        match self.referred.entry(name).insert_entry(found).into_mut() {
+            Some(config_map) => Ok(Some(&config_map.data)),
+            None => Err(Objection::Malformed(format!("ConfigMap {text} does not exist"))),
         }
     }
 
@@ -216,7 +266,7 @@ impl Draft {
         match outcome {
             Ok(()) => {}
             Err(Objection::Malformed(message) | Objection::Unsupported(message)) => {
-                warn(Reason::UnsupportedValue, format!("{message}; the default {} holds", key.default));
+                warn(Reason::UnsupportedValue, format!("{message}; {}", key.instead()));
             }
             Err(Objection::Partly(message)) => warn(Reason::UnsupportedValue, message),
         }
@@ -224,6 +274,8 @@ impl Draft {
 
     fn finish(mut self) -> Globals {
         let HstsDraft { enabled, max_age, include_subdomains, preload } = self.hsts;
+        self.settings.headers.server = self.server.finish();
+        self.settings.compression = self.compression.finish();
         self.settings.hsts = enabled.then(|| Hsts::new(max_age, include_subdomains, preload));
         let mut defaults = self.routes.clone();
         defaults.finish();
@@ -236,6 +288,7 @@ impl Draft {
             max_risk: self.max_risk,
             blocked_words: self.blocked_words,
             closed: self.closed,
+            referred: self.referred,
         }
     }
 }
@@ -282,6 +335,15 @@ impl Key {
     #[must_use]
     pub fn is_guard(&self) -> bool {
         matches!(self.serving, Serving::Closes(_))
+    }
+
+    /// What holds where the value says nothing.
+    fn instead(&self) -> String {
+        if self.default.is_empty() {
+            "nothing is done".to_owned()
+        } else {
+            format!("the default {} holds", self.default)
+        }
     }
 
     const fn new(name: &'static str, value: Value, default: &'static str, doc: &'static str) -> Self {

@@ -65,10 +65,10 @@ fn collect(port: &ServicePort, slices: &Slices, admit: impl Fn(&SliceEndpoint) -
 /// A slice's ports carry the names of the Service's ports. A name may be left out on either side when there is only one
 /// port. The number may differ from slice to slice, because a named target port differs by pod.
 fn target_port(port: &ServicePort, slice: &EndpointSlice) -> Option<u16> {
-    let tcp = || slice.ports.iter().filter(|candidate| candidate.tcp);
-    let named = tcp().find(|candidate| candidate.name == port.name);
+    let fitting = || slice.ports.iter().filter(|candidate| candidate.tcp == port.tcp);
+    let named = fitting().find(|candidate| candidate.name == port.name);
     let only = || match &*slice.ports {
-        [only] if only.tcp && (only.name.is_empty() || port.name.is_empty()) => Some(only),
+        [only] if only.tcp == port.tcp && (only.name.is_empty() || port.name.is_empty()) => Some(only),
         _ => None,
     };
     named.or_else(only).and_then(|EndpointPort { port, .. }| *port)

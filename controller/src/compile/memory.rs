@@ -18,12 +18,14 @@ use super::{
     host::{Hosts, Inputs, Outputs, Work},
     ingress,
     roster::Roster,
+    streams::Made,
     tls::{self, Certificates},
 };
 use crate::{
     diagnostic::Diagnostic,
     snapshot::{ConfigMap, Ingress, ObjectName, Snapshot},
 };
+use imbl::OrdSet;
 use rust_nginx_proxy::table::{TableBuilder, Target};
 use std::{
     collections::{BTreeSet, HashMap},
@@ -47,6 +49,8 @@ pub(super) struct Memory {
     backends: Backends,
     certificates: Certificates,
     findings: Findings,
+    streams: Made,
+    about_streams: Owned,
     /// About the ConfigMap, from the source, about classes, the default certificate and the default backend.
     general: [Owned; 5],
     secrets: Counted<ObjectName>,
@@ -67,7 +71,11 @@ impl Memory {
         findings.replace(about_config_map, found);
         let mut references = (Counted::default(), Counted::default());
         options.default_ssl_certificate.iter().for_each(|name| references.0.add(name.clone()));
-        options.config_map.iter().for_each(|name| references.1.add(name.clone()));
+        for config_map in [&options.config_map, &options.tcp_services, &options.udp_services] {
+            config_map.iter().for_each(|name| references.1.add(name.clone()));
+        }
+        let (streams, mut about_streams) = (Made::default(), Owned::default());
+        findings.replace(&mut about_streams, streams.missing(options));
         let (mut backends, mut table) =
             (Backends::default(), TableBuilder::new(globals.settings.clone(), options.fallback_certificate.clone()));
         let default_backend = match &options.default_backend_service {
@@ -89,6 +97,8 @@ impl Memory {
             backends,
             certificates: Certificates::default(),
             findings,
+            streams,
+            about_streams,
             general,
             secrets: references.0,
             config_maps: references.1,
@@ -111,6 +121,7 @@ impl Memory {
         let classes = if all_routes || changes.classes { self.follow_class_configs(options) } else { BTreeSet::new() };
         self.follow_ingresses(&changes, all_routes, &classes, options);
         self.follow_backends(&changes, options);
+        self.follow_streams(&changes, options);
         self.follow_secrets(&changes.secrets, options);
         self.make_hosts(options);
     }
@@ -124,7 +135,7 @@ impl Memory {
             references: References {
                 secrets: self.secrets.members().clone(),
                 config_maps: self.config_maps.members().clone(),
-                host_names: self.backends.host_names().clone(),
+                host_names: self.host_names(),
             },
             process: ProcessSettings::clone(&self.globals.process),
         }
@@ -133,7 +144,7 @@ impl Memory {
     /// Returns whether the defaults of routes are different now.
     fn follow_config_map(&mut self, options: &Options) -> bool {
         let config_map = options.config_map.as_ref().and_then(|name| self.snapshot.config_maps.get(name));
-        if self.config_map.as_ref() == config_map {
+        if self.config_map.as_ref() == config_map && !self.globals.is_outdated(&self.snapshot) {
             return false;
         }
         self.config_map = config_map.cloned();
@@ -144,6 +155,8 @@ impl Memory {
         if globals == self.globals {
             return false;
         }
+        globals.referred.keys().for_each(|name| self.config_maps.add(name.clone()));
+        self.globals.referred.keys().for_each(|name| self.config_maps.remove(name));
         self.table.set_settings(globals.settings.clone());
         self.globals = globals;
         true
@@ -262,6 +275,19 @@ impl Memory {
             }
         }
         self.complain_about_default_backend();
+    }
+
+    fn follow_streams(&mut self, changes: &Changes, options: &Options) {
+        if let Some((streams, found)) = self.streams.follow(changes, &self.snapshot, options) {
+            self.findings.replace(&mut self.about_streams, found);
+            self.table.set_streams(streams);
+        }
+    }
+
+    /// The names that addresses of endpoints come from.
+    fn host_names(&self) -> OrdSet<Arc<str>> {
+        let (of_backends, of_streams) = (self.backends.host_names(), self.streams.host_names());
+        if of_streams.is_empty() { of_backends.clone() } else { of_backends.clone().union(of_streams.clone()) }
     }
 
     fn complain_about_default_backend(&mut self) {

@@ -1,8 +1,8 @@
 //! HTTP → HTTPS (ingress-nginx `ssl-redirect`, `force-ssl-redirect`, `preserve-trailing-slash`).
 
 use super::RequestView;
-use crate::{body::ResponseBody, listener::Scheme, respond};
-use http::{HeaderValue, Response, StatusCode};
+use crate::{body::ResponseBody, respond};
+use http::{HeaderValue, Response, StatusCode, Uri};
 use serde::Serialize;
 
 /// Redirects requests whose scheme is `http`.
@@ -21,10 +21,10 @@ pub struct HttpsRedirect {
 
 impl HttpsRedirect {
     pub(super) fn apply(self, request: RequestView<'_>) -> Option<Response<ResponseBody>> {
-        if request.scheme == Scheme::Https {
+        if !request.client.is_http() {
             return None;
         }
-        match HeaderValue::try_from(self.location(request)) {
+        match HeaderValue::try_from(self.location(request.host, request.uri)) {
             Ok(location) => Some(respond::redirect(self.code, location)),
             // Cannot happen for a target that was valid in a request line; never serve plain HTTP instead.
             Err(_) => Some(respond::status(StatusCode::BAD_REQUEST)),
@@ -33,18 +33,18 @@ impl HttpsRedirect {
 
     /// `https://`, the host without its port, and the target; ingress-nginx strips one trailing slash, of the path and
     /// never of the query.
-    fn location(self, request: RequestView<'_>) -> String {
-        let host = match request.host.rfind(':') {
-            Some(colon) if !request.host[colon..].contains(']') => &request.host[..colon],
-            _ => request.host,
+    fn location(self, host: &str, uri: &Uri) -> String {
+        let host = match host.rfind(':') {
+            Some(colon) if !host[colon..].contains(']') => &host[..colon],
+            _ => host,
         };
         let mut location = format!("https://{host}");
         if let Some(port) = self.port.filter(|port| *port != 443) {
             location.push_str(&format!(":{port}"));
         }
-        let path = request.uri.path();
+        let path = uri.path();
         location.push_str(if self.preserve_trailing_slash { path } else { path.strip_suffix('/').unwrap_or(path) });
-        if let Some(query) = request.uri.query() {
+        if let Some(query) = uri.query() {
             location.push('?');
             location.push_str(query);
         }
@@ -58,7 +58,7 @@ mod tests {
 
     fn location(redirect: HttpsRedirect, host: &str, target: &str) -> String {
         let uri = target.parse().expect("a target");
-        redirect.location(RequestView { scheme: Scheme::Http, host, uri: &uri })
+        redirect.location(host, &uri)
     }
 
     #[test]

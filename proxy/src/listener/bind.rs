@@ -1,9 +1,9 @@
 //! Sockets: one per worker and address, sharing the port.
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Socket, Type};
 use std::{
     io,
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket},
 };
 
 /// What the kernel may queue per socket; it applies its own limit (`net.core.somaxconn`) below that.
@@ -15,14 +15,14 @@ const BACKLOG: i32 = 4096;
 /// When the address cannot be bound, in particular when anybody else listens there: `SO_REUSEPORT` alone would share
 /// the port silently with another process of the same user.
 pub(crate) fn bind(address: SocketAddr, workers: usize) -> io::Result<Vec<TcpListener>> {
-    let probe = socket(address)?;
+    let probe = socket(address, Type::STREAM)?;
     probe.bind(&address.into())?;
     probe.listen(1)?;
     let bound = probe.local_addr()?.as_socket().ok_or_else(|| io::Error::other("the socket has no IP address"))?;
     drop(probe);
     (0..workers)
         .map(|_| {
-            let socket = socket(bound)?;
+            let socket = socket(bound, Type::STREAM)?;
             socket.set_reuse_port(true)?;
             // Accepted sockets inherit it on Linux: one system call less per connection.
             socket.set_tcp_nodelay(true)?;
@@ -34,9 +34,25 @@ pub(crate) fn bind(address: SocketAddr, workers: usize) -> io::Result<Vec<TcpLis
         .collect()
 }
 
-fn socket(address: SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
+/// The same for datagrams.
+pub(crate) fn bind_udp(address: SocketAddr, workers: usize) -> io::Result<Vec<UdpSocket>> {
+    drop(UdpSocket::bind(address)?);
+    (0..workers)
+        .map(|_| {
+            let socket = socket(address, Type::DGRAM)?;
+            socket.set_reuse_port(true)?;
+            socket.bind(&address.into())?;
+            socket.set_nonblocking(true)?;
+            Ok(socket.into())
+        })
+        .collect()
+}
+
+fn socket(address: SocketAddr, kind: Type) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), kind, None)?;
+    if kind == Type::STREAM {
+        socket.set_reuse_address(true)?;
+    }
     if address.is_ipv6() {
         // IPv4 has its own socket, so that the two can be bound in any order.
         socket.set_only_v6(true)?;
@@ -48,7 +64,7 @@ fn socket(address: SocketAddr) -> io::Result<Socket> {
 #[must_use]
 pub fn unspecified(port: u16, ipv6: bool) -> Vec<SocketAddr> {
     let mut addresses = vec![SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))];
-    if ipv6 && Socket::new(Domain::IPV6, Type::STREAM, Some(Protocol::TCP)).is_ok() {
+    if ipv6 && Socket::new(Domain::IPV6, Type::STREAM, None).is_ok() {
         addresses.push(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)));
     }
     addresses

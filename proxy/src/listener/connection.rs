@@ -1,6 +1,9 @@
 //! One client connection: its protocol, its deadlines, its end.
 
-use super::io::{IoCounters, ServerIo};
+use super::{
+    io::{IoCounters, ServerIo},
+    proxy_protocol::{self, BadHeader, Proxied},
+};
 use crate::{body::ResponseBody, request, table::Settings, timeout::Deadline, worker::Worker};
 use http::HeaderValue;
 use hyper::{
@@ -10,7 +13,7 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
     net::{IpAddr, SocketAddr},
     pin::Pin,
     rc::Rc,
@@ -18,6 +21,7 @@ use std::{
     task::{Context, Poll},
     time::Duration,
 };
+use tokio::net::TcpStream;
 
 /// How long a connection may take to say goodbye, or to bring its first request, once it is to be closed.
 const GOODBYE: Duration = Duration::from_secs(5);
@@ -37,6 +41,8 @@ pub(crate) struct Connection {
     worker: Rc<Worker>,
     id: u64,
     peer: IpAddr,
+    /// What the PROXY header says, whether it is believed or not.
+    proxied: OnceCell<Proxied>,
     scheme: Scheme,
     io: Arc<IoCounters>,
     /// For the phases of the connection itself; a request has its own.
@@ -86,6 +92,11 @@ impl Connection {
 
     pub(crate) fn peer(&self) -> IpAddr {
         self.peer
+    }
+
+    /// Whom the PROXY header names. Belief is up to whoever asks.
+    pub(crate) fn proxied(&self) -> Option<&Proxied> {
+        self.proxied.get()
     }
 
     pub(crate) fn scheme(&self) -> Scheme {
@@ -229,6 +240,7 @@ impl Downstream {
             worker: Rc::clone(worker),
             id: worker.connection_opened(weak.clone()),
             peer,
+            proxied: OnceCell::new(),
             scheme,
             io: Arc::default(),
             deadline: worker.timers().deadline(),
@@ -249,6 +261,28 @@ impl Downstream {
 
     pub(super) fn deadline(&self) -> &Deadline {
         &self.connection.deadline
+    }
+
+    /// Reads the PROXY header that the connection has to begin with. Returns whether it may go on.
+    pub(super) async fn read_proxy_header(&self, stream: &mut TcpStream) -> bool {
+        let connection = &self.connection;
+        let timeout = connection.worker.last_view().table().settings().trust.proxy_protocol_timeout;
+        match connection.deadline.limit(timeout, proxy_protocol::read(stream)).await {
+            Some(Ok(proxied)) => {
+                if let Some(proxied) = proxied {
+                    let _ = connection.proxied.set(proxied);
+                }
+                return true;
+            }
+            Some(Err(error)) => proxy_protocol::refused(&connection.worker, connection.peer, &error),
+            None => proxy_protocol::refused(&connection.worker, connection.peer, &BadHeader::Late),
+        }
+        false
+    }
+
+    /// Whether every connection has to begin with a PROXY header.
+    pub(super) fn proxy_protocol(&self) -> bool {
+        self.connection.worker.last_view().table().settings().trust.proxy_protocol
     }
 
     pub(super) fn header_timeout(&self) -> Duration {
@@ -300,7 +334,7 @@ impl<F: Future + 'static> hyper::rt::Executor<F> for LocalExecutor {
 }
 
 /// An address as a header value. Formatting machinery costs more than the rest of accepting a connection.
-fn address_header(address: IpAddr) -> HeaderValue {
+pub(crate) fn address_header(address: IpAddr) -> HeaderValue {
     const EXPECT: &str = "digits, letters, dots and colons are valid in a header value";
     let IpAddr::V4(v4) = address else {
         return HeaderValue::try_from(address.to_string()).expect(EXPECT);

@@ -133,7 +133,14 @@ impl ProxyCollector {
         let mut requests_total =
             family("nginx_process_requests_total", "Requests since start", proto::MetricType::COUNTER);
         requests_total.mut_metric().push(counter(self.labels(Vec::new()), total(|worker| &worker.requests)));
-        vec![connections, connections_total, requests_total]
+        let mut proxy_errors = family(
+            "proxy_protocol_errors_total",
+            "Connections closed because they did not begin with a PROXY header",
+            proto::MetricType::COUNTER,
+        );
+        let errors = total(|worker| &worker.proxy_protocol_errors);
+        proxy_errors.mut_metric().push(counter(self.labels(Vec::new()), errors));
+        vec![connections, connections_total, requests_total, proxy_errors]
     }
 }
 

@@ -32,6 +32,8 @@ pub(crate) struct WorkerMetrics {
     pub(crate) accepted: Cell,
     /// Connections closed.
     pub(crate) closed: Cell,
+    /// Connections that were closed for want of a PROXY header.
+    pub(crate) proxy_protocol_errors: Cell,
     /// Requests of any kind, also those that no route counts.
     pub(crate) requests: Cell,
     /// Requests being answered right now.

@@ -3,7 +3,11 @@
 //! A header map hashes a name for every look-up. A request is looked at here by walking its fields twice, once to learn
 //! and once to build the outbound head, which costs a fraction of asking for each name.
 
-use crate::{forwarded, hop};
+use crate::{
+    forwarded::{self, Claims},
+    hop,
+    table::Names,
+};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 /// What the proxy does with a field of a request.
@@ -22,6 +26,9 @@ enum Role {
     RequestId,
     ForwardedFor,
     ForwardedHost,
+    ForwardedPort,
+    ForwardedProto,
+    Forwarded,
 }
 
 /// What the fields of a request say.
@@ -32,23 +39,25 @@ pub(super) struct Fields<'a> {
     pub(super) upgrade: Option<&'a HeaderValue>,
     pub(super) request_id: Option<&'a HeaderValue>,
     pub(super) content_length: Option<&'a HeaderValue>,
-    pub(super) forwarded_for: Option<&'a HeaderValue>,
-    pub(super) forwarded_host: Option<&'a HeaderValue>,
+    /// What proxies say about the client, or the client about itself.
+    pub(super) claims: Claims<'a>,
     /// The body has a transfer coding besides `chunked`, which we could neither decode nor pass on.
     pub(super) unknown_coding: bool,
     /// `Connection` names further fields that end here.
     names_fields: bool,
     cookies: usize,
+    names: Names,
 }
 
 // === impl Fields ===
 
 impl<'a> Fields<'a> {
     /// Learns from the fields.
-    pub(super) fn of(headers: &'a HeaderMap) -> Self {
-        let mut fields = Self::default();
+    pub(super) fn of(headers: &'a HeaderMap, names: Names) -> Self {
+        let mut fields = Self { names, ..Self::default() };
+        let claims = &mut fields.claims;
         for (name, value) in headers {
-            match Role::of(name) {
+            match Role::of(name, names) {
                 Role::Pass | Role::Drop => {}
                 Role::Host => {
                     fields.host.get_or_insert(value);
@@ -62,19 +71,28 @@ impl<'a> Fields<'a> {
                     fields.unknown_coding |= !value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
                 }
                 Role::RequestId => fields.request_id = Some(value).filter(|value| !value.is_empty()),
-                Role::ForwardedFor => fields.forwarded_for = Some(value).filter(|value| !value.is_empty()),
-                Role::ForwardedHost => fields.forwarded_host = Some(value).filter(|value| !value.is_empty()),
+                Role::ForwardedFor => {
+                    claims.chain = Some(value).filter(|value| !value.is_empty());
+                    claims.chains += 1;
+                }
+                Role::ForwardedHost => claims.host = Some(value).filter(|value| !value.is_empty()),
+                Role::ForwardedPort => claims.port = Some(value).filter(|value| !value.is_empty()),
+                Role::ForwardedProto => claims.proto = Some(value).filter(|value| !value.is_empty()),
+                Role::Forwarded => claims.forwarded = true,
             }
         }
         fields
     }
 
-    /// Adds the fields that go on to `out`.
-    pub(super) fn pass(&self, headers: &HeaderMap, out: &mut HeaderMap) {
+    /// Adds the fields that go on to `out`; `Forwarded` only from those whom we believe.
+    pub(super) fn pass(&self, headers: &HeaderMap, keeps_forwarded: bool, out: &mut HeaderMap) {
         let named = if self.names_fields { hop::named_fields(headers) } else { Vec::new() };
         for (name, value) in headers {
-            match Role::of(name) {
+            match Role::of(name, self.names) {
                 Role::Pass | Role::ContentLength if !named.contains(name) => {
+                    out.append(name.clone(), value.clone());
+                }
+                Role::Forwarded if keeps_forwarded && !named.contains(name) => {
                     out.append(name.clone(), value.clone());
                 }
                 Role::Cookie if self.cookies == 1 => {
@@ -100,7 +118,7 @@ fn join_cookies(headers: &HeaderMap, out: &mut HeaderMap) {
 // === impl Role ===
 
 impl Role {
-    fn of(name: &HeaderName) -> Self {
+    fn of(name: &HeaderName, names: Names) -> Self {
         match *name {
             header::ACCEPT | header::ACCEPT_ENCODING | header::USER_AGENT => Self::Pass,
             header::HOST => Self::Host,
@@ -110,19 +128,20 @@ impl Role {
             header::UPGRADE => Self::Upgrade,
             header::TRANSFER_ENCODING => Self::TransferEncoding,
             header::TE | header::EXPECT => Self::Drop,
-            _ => Self::of_text(name.as_str()),
+            header::FORWARDED => Self::Forwarded,
+            _ => Self::of_text(name.as_str(), names),
         }
     }
 
-    fn of_text(name: &str) -> Self {
+    fn of_text(name: &str, names: Names) -> Self {
         match name.as_bytes().first() {
             Some(b'x') => match name {
                 forwarded::X_REQUEST_ID_NAME => return Self::RequestId,
                 "x-forwarded-for" => return Self::ForwardedFor,
                 "x-forwarded-host" => return Self::ForwardedHost,
+                "x-forwarded-port" => return Self::ForwardedPort,
+                "x-forwarded-proto" => return Self::ForwardedProto,
                 "x-real-ip"
-                | "x-forwarded-port"
-                | "x-forwarded-proto"
                 | "x-forwarded-scheme"
                 | "x-scheme"
                 | "x-original-forwarded-for"
@@ -136,8 +155,29 @@ impl Role {
             Some(b'h') if name == "http2-settings" => return Self::Drop,
             _ => {}
         }
-        // nginx's ignore_invalid_headers and underscores_in_headers: letters, digits and `-` only.
-        if name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') { Self::Pass } else { Self::Drop }
+        if name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
+            Self::Pass
+        } else {
+            Self::of_odd(name, names)
+        }
+    }
+
+    /// nginx's `underscores_in_headers` and `ignore_invalid_headers`. CGI programs cannot tell `_` from `-`, so a name
+    /// that reads like one that ends here ends here, too.
+    fn of_odd(name: &str, names: Names) -> Self {
+        let passes = |byte| match byte {
+            b'_' => names.underscores,
+            b'-' => true,
+            other => names.odd || other.is_ascii_alphanumeric(),
+        };
+        if !name.bytes().all(passes) {
+            return Self::Drop;
+        }
+        let plain: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+        match HeaderName::try_from(plain).map(|plain| Self::of(&plain, Names::default())) {
+            Ok(Self::Pass) => Self::Pass,
+            _ => Self::Drop,
+        }
     }
 }
 
@@ -146,12 +186,16 @@ mod tests {
     use super::*;
 
     fn passed(lines: &[(&'static str, &'static str)]) -> Vec<String> {
+        passed_with(lines, Names::default())
+    }
+
+    fn passed_with(lines: &[(&'static str, &'static str)], names: Names) -> Vec<String> {
         let mut headers = HeaderMap::new();
         for (name, value) in lines {
             headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
         let mut out = HeaderMap::new();
-        Fields::of(&headers).pass(&headers, &mut out);
+        Fields::of(&headers, names).pass(&headers, false, &mut out);
         out.iter().map(|(name, value)| format!("{name}: {}", value.to_str().expect("text"))).collect()
     }
 
@@ -188,7 +232,24 @@ mod tests {
 
     #[test]
     fn names_with_underscore_or_dot_are_dropped() {
-        assert_eq!(passed(&[("x_real_ip", "1"), ("x.y", "1"), ("x-fine-2", "1")]), ["x-fine-2: 1"]);
+        let lines = [("x_real_ip", "1"), ("x_y", "1"), ("x.y", "1"), ("x-fine-2", "1"), ("ssl_client_verify", "1")];
+        assert_eq!(passed(&lines), ["x-fine-2: 1"]);
+        let underscores = Names { underscores: true, odd: false };
+        assert_eq!(passed_with(&lines, underscores), ["x_y: 1", "x-fine-2: 1"]);
+        assert_eq!(passed_with(&lines, Names { odd: true, ..underscores }), ["x_y: 1", "x.y: 1", "x-fine-2: 1"]);
+        assert_eq!(passed_with(&lines, Names { odd: true, underscores: false }), ["x.y: 1", "x-fine-2: 1"]);
+    }
+
+    #[test]
+    fn forwarded_goes_on_only_from_those_whom_we_believe() {
+        let mut headers = HeaderMap::new();
+        headers.append(header::FORWARDED, HeaderValue::from_static("for=1.1.1.1"));
+        let fields = Fields::of(&headers, Names::default());
+        let mut out = HeaderMap::new();
+        fields.pass(&headers, false, &mut out);
+        assert!(out.is_empty());
+        fields.pass(&headers, true, &mut out);
+        assert_eq!(out[header::FORWARDED], "for=1.1.1.1");
     }
 
     #[test]

@@ -136,7 +136,8 @@ impl<'a> Outbound<'a> {
     fn headers(&self) -> HeaderMap {
         let mut headers = HeaderMap::with_capacity(self.head.headers.len() + forwarded::MOST_FIELDS);
         self.told.add_to(&mut headers);
-        self.fields.pass(&self.head.headers, &mut headers);
+        self.fields.pass(&self.head.headers, self.told.client.keeps_forwarded(), &mut headers);
+        self.told.replace_in(&mut headers);
         if let Some(switch) = self.switch {
             headers.append(header::CONNECTION, UPGRADE);
             headers.append(header::UPGRADE, switch.protocol.clone());

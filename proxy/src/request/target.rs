@@ -43,7 +43,7 @@ pub(super) fn path(head: &Parts) -> Result<Cow<'_, str>, ProxyError> {
 }
 
 /// As nginx validates it: no blank, control or separator, no empty label, something before the port.
-fn is_host(value: &[u8]) -> bool {
+pub(crate) fn is_host(value: &[u8]) -> bool {
     let name_end = if value.first() == Some(&b'[') {
         value.iter().position(|&b| b == b']').map_or(0, |end| end + 1)
     } else {
@@ -60,6 +60,7 @@ fn is_host(value: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::table::Names;
     use http::{Request, header};
 
     fn request(version: Version, target: &str, hosts: &[&str]) -> Parts {
@@ -74,7 +75,9 @@ mod tests {
     fn one_host_and_nothing_ambiguous() {
         let ok = |version, target, hosts: &[&str]| {
             let head = request(version, target, hosts);
-            host(&head, &Fields::of(&head.headers)).map(|value| value.to_str().expect("text").to_owned()).ok()
+            host(&head, &Fields::of(&head.headers, Names::default()))
+                .map(|value| value.to_str().expect("text").to_owned())
+                .ok()
         };
         assert_eq!(ok(Version::HTTP_11, "/", &["A.example:80"]), Some("A.example:80".to_owned()));
         assert_eq!(ok(Version::HTTP_11, "http://b.example/x", &["a.example"]), Some("b.example".to_owned()));

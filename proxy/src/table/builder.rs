@@ -1,8 +1,8 @@
 //! The only constructor of a [`Table`].
 
 use super::{
-    Backend, BackendIndex, CertificateIndex, HostIndex, HostMatch, PathMatch, Route, RouteLabels, Settings, Table,
-    Target, VirtualHost, backend::Backends, path::PathIndex,
+    Backend, BackendIndex, CertificateIndex, HostIndex, HostMatch, PathMatch, Route, RouteLabels, Settings, Streams,
+    Table, Target, VirtualHost, backend::Backends, path::PathIndex,
 };
 use crate::tls::Certificate;
 use http::StatusCode;
@@ -36,6 +36,7 @@ impl TableBuilder {
             hosts: HostIndex::new(Arc::new(VirtualHostBuilder::new(HostMatch::Any).build())),
             backends: Backends::default(),
             certificates: CertificateIndex::new(default_certificate),
+            streams: Arc::default(),
             settings,
         };
         Self { table, vacant: Vec::new(), end: 0 }
@@ -45,6 +46,13 @@ impl TableBuilder {
     pub fn set_settings(&mut self, settings: Arc<Settings>) {
         if *self.table.settings != *settings {
             self.table.settings = settings;
+        }
+    }
+
+    /// Changes the services that are not HTTP.
+    pub fn set_streams(&mut self, streams: Streams) {
+        if *self.table.streams != streams {
+            self.table.streams = Arc::new(streams);
         }
     }
 

@@ -1,5 +1,6 @@
 //! Settings of the whole process that may change while it runs.
 
+use super::{Compression, Headers, StreamSettings, Trust};
 use http::HeaderValue;
 use serde::Serialize;
 use std::time::Duration;
@@ -29,6 +30,14 @@ pub struct Settings {
     pub upstream_keep_alive: UpstreamKeepAlive,
     /// How endpoints are picked.
     pub load_balancing: LoadBalancing,
+    /// Who is believed about a client.
+    pub trust: Trust,
+    /// Which fields pass, and which are set.
+    pub headers: Headers,
+    /// Which responses are compressed.
+    pub compression: Compression,
+    /// What applies to all services that are not HTTP.
+    pub streams: StreamSettings,
 }
 
 /// Value of the `Strict-Transport-Security` header (RFC 6797 §6.1), rendered once.
@@ -73,6 +82,10 @@ impl Default for Settings {
             access_log: true,
             upstream_keep_alive: UpstreamKeepAlive::default(),
             load_balancing: LoadBalancing::default(),
+            trust: Trust::default(),
+            headers: Headers::default(),
+            compression: Compression::default(),
+            streams: StreamSettings::default(),
         }
     }
 }

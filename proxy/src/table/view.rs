@@ -1,6 +1,6 @@
 //! The readable form of a table: what goldens compare and `/debug/table` prints. Secrets never appear in it.
 
-use super::{Backend, Endpoint, HostMatch, Policy, Protocol, Route, RouteLabels, Settings, Table, Target};
+use super::{Backend, Endpoint, HostMatch, Policy, Protocol, Route, RouteLabels, Settings, Streams, Table, Target};
 use crate::{filter::Filter, tls::CertificateInfo};
 use serde::Serialize;
 
@@ -12,6 +12,8 @@ pub(super) struct TableView<'a> {
     certificates: Vec<CertificateView<'a>>,
     hosts: Vec<HostView<'a>>,
     backends: Vec<BackendView<'a>>,
+    #[serde(skip_serializing_if = "is_empty")]
+    streams: &'a Streams,
 }
 
 #[derive(Serialize)]
@@ -48,6 +50,10 @@ struct BackendView<'a> {
     endpoints: &'a [Endpoint],
 }
 
+fn is_empty(streams: &Streams) -> bool {
+    streams.iter().next().is_none()
+}
+
 // === impl TableView ===
 
 impl<'a> TableView<'a> {
@@ -72,6 +78,7 @@ impl<'a> TableView<'a> {
                 })
                 .collect(),
             backends,
+            streams: &table.streams,
         }
     }
 }

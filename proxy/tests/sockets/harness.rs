@@ -3,6 +3,7 @@
 use http::StatusCode;
 use rust_nginx_proxy::{
     Handle, Listen, Proxy,
+    filter::Filter,
     table::{
         Backend, BackendKey, Endpoint, HostMatch, PathMatch, Policy, Protocol, Route, RouteLabels, Settings, Table,
         TableBuilder, Target, VirtualHostBuilder,
@@ -55,10 +56,18 @@ impl Running {
     }
 
     pub(crate) fn with(endpoints: &[SocketAddr], policy: Policy, settings: Settings) -> Self {
-        let handle = Handle::new(table(endpoints, policy, settings));
+        Self::of(table(endpoints, policy, settings))
+    }
+
+    /// Starts a proxy with a table.
+    pub(crate) fn of(table: Table) -> Self {
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let listen = Listen { http: vec![any], https: vec![any] };
-        let proxy = Proxy::start(&listen, NonZeroUsize::MIN, &handle).unwrap();
+        Self::listening(table, &Listen { http: vec![any], https: vec![any], ..Listen::default() })
+    }
+
+    pub(crate) fn listening(table: Table, listen: &Listen) -> Self {
+        let handle = Handle::new(table);
+        let proxy = Proxy::start(listen, NonZeroUsize::MIN, &handle).unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         Self { handle, proxy: Some(proxy), runtime }
     }
@@ -82,6 +91,15 @@ impl Running {
 }
 
 pub(crate) fn table(endpoints: &[SocketAddr], policy: Policy, settings: Settings) -> Table {
+    table_with(endpoints, policy, settings, Box::default())
+}
+
+pub(crate) fn table_with(
+    endpoints: &[SocketAddr],
+    policy: Policy,
+    settings: Settings,
+    filters: Box<[Filter]>,
+) -> Table {
     let settings = Settings { access_log: false, ..settings };
     let mut builder = TableBuilder::new(Arc::new(settings), Arc::new(Certificate::self_signed().unwrap()));
     let endpoints = endpoints.iter().map(|address| Endpoint { address: *address }).collect();
@@ -92,7 +110,7 @@ pub(crate) fn table(endpoints: &[SocketAddr], policy: Policy, settings: Settings
         path: PathMatch::Prefix("/".into()),
         labels: Arc::new(RouteLabels { ingress: "app".into(), ..RouteLabels::default() }),
         target: Target::Backend { backend, no_endpoints: StatusCode::SERVICE_UNAVAILABLE },
-        filters: Box::default(),
+        filters,
         policy: Arc::new(policy),
     }))
     .unwrap();
@@ -160,6 +178,18 @@ pub(crate) fn ok(body: &[u8]) -> Vec<u8> {
 /// An address at which nobody listens.
 pub(crate) fn nobody() -> SocketAddr {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
+}
+
+/// Asks until there is an answer.
+pub(crate) fn wait_until<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
+    let start = std::time::Instant::now();
+    loop {
+        if let Some(answer) = probe() {
+            return answer;
+        }
+        assert!(start.elapsed() < PATIENCE, "waited in vain until {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// A client, or the HTTP half of an endpoint: writes raw bytes, reads messages.

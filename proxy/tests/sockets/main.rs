@@ -3,9 +3,14 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "blocking clients and endpoints, in threads")]
 
+mod compression;
 mod harness;
+mod hop;
 mod http2;
 mod plain;
+mod proxy_protocol;
+mod streams;
 mod tls;
+mod trust;
 mod upstream_http2;
 mod upstream_tls;

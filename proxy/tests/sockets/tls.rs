@@ -44,6 +44,10 @@ impl rustls::client::danger::ServerCertVerifier for Anything {
 }
 
 pub(crate) fn connect(proxy: &Running, name: &'static str) -> Client<StreamOwned<ClientConnection, TcpStream>> {
+    over(TcpStream::connect(proxy.https()).unwrap(), name)
+}
+
+pub(crate) fn over(stream: TcpStream, name: &'static str) -> Client<StreamOwned<ClientConnection, TcpStream>> {
     let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
@@ -51,7 +55,7 @@ pub(crate) fn connect(proxy: &Running, name: &'static str) -> Client<StreamOwned
         .with_custom_certificate_verifier(Arc::new(Anything))
         .with_no_client_auth();
     let connection = ClientConnection::new(Arc::new(config), ServerName::try_from(name).unwrap()).unwrap();
-    Client::over(StreamOwned::new(connection, TcpStream::connect(proxy.https()).unwrap()))
+    Client::over(StreamOwned::new(connection, stream))
 }
 
 #[test]

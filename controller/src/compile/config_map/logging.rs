@@ -1,4 +1,4 @@
-//! Logs, headers, error pages, compression, tracing.
+//! Logs, error pages, tracing.
 
 use super::{
     super::grammar::{self, Objection, Value},
@@ -6,10 +6,10 @@ use super::{
 };
 
 pub(super) const KEYS: &[Key] = &[
-    Key::new("disable-access-log", Value::Bool, "false", "Switches every access log off.").served(disable_access_log),
+    Key::new("disable-access-log", Value::Bool, "false", "Switches every access log off.")
+        .served(disable_every_access_log),
     Key::new("disable-http-access-log", Value::Bool, "false", "Switches the access log of requests off.")
         .served(disable_access_log),
-    Key::new("disable-stream-access-log", Value::Bool, "false", "Switches the access log of TCP and UDP services off."),
     Key::new("log-format-upstream", Value::Text("a template with nginx variables"), "", "Form of the access log."),
     Key::new("log-format-escape-json", Value::Bool, "false", "Escapes values in the access log for JSON."),
     Key::new("log-format-escape-none", Value::Bool, "false", "Escapes nothing in the access log."),
@@ -35,28 +35,10 @@ pub(super) const KEYS: &[Key] = &[
     Key::new("enable-syslog", Value::Bool, "false", "Sends the logs to a syslog server."),
     Key::new("syslog-host", Value::Text("a host name"), "", "That server."),
     Key::new("syslog-port", Value::Integer, "514", "Its port."),
-    // Headers and errors.
-    Key::new("proxy-set-headers", Value::Text("`namespace/name` of a ConfigMap"), "", "Request headers to set."),
-    Key::new("add-headers", Value::Text("`namespace/name` of a ConfigMap"), "", "Response headers to set."),
-    Key::new("hide-headers", Value::List("header names"), "", "Response headers to remove."),
-    Key::new("server-tokens", Value::Bool, "false", "Sends a Server header."),
-    Key::new("allow-backend-server-header", Value::Bool, "false", "Passes the endpoint's Server header."),
-    Key::new("proxy-add-original-uri-header", Value::Bool, "false", "Sends X-Original-URI to endpoints."),
-    Key::new("enable-underscores-in-headers", Value::Bool, "false", "Keeps headers with `_` in their names."),
-    Key::new("ignore-invalid-headers", Value::Bool, "true", "Drops headers with odd names."),
+    // Errors.
     Key::new("default-type", Value::Text("a media type"), "text/html", "Type of responses made by the proxy."),
     Key::new("custom-http-errors", Value::List("statuses from 300 to 599"), "", "Default of the annotation."),
     Key::new("disable-proxy-intercept-errors", Value::Bool, "false", "Default of the annotation."),
-    // Compression.
-    Key::new("use-gzip", Value::Bool, "false", "Compresses responses with gzip."),
-    Key::new("gzip-level", Value::Integer, "1", "How hard."),
-    Key::new("gzip-min-length", Value::Integer, "256", "From which length on."),
-    Key::new("gzip-types", Value::List("media types"), "", "Which types."),
-    Key::new("gzip-disable", Value::Text("a regular expression"), "", "User-Agents that get no compressed response."),
-    Key::new("enable-brotli", Value::Bool, "false", "Compresses responses with brotli."),
-    Key::new("brotli-level", Value::Integer, "4", "How hard."),
-    Key::new("brotli-min-length", Value::Integer, "20", "From which length on."),
-    Key::new("brotli-types", Value::List("media types"), "", "Which types."),
     // Tracing.
     Key::new("enable-opentelemetry", Value::Bool, "false", "Default of the annotation."),
     Key::new("otlp-collector-host", Value::Text("a host name"), "", "Where traces go."),
@@ -76,6 +58,11 @@ pub(super) const KEYS: &[Key] = &[
     Key::new("otel-schedule-delay-millis", Value::Integer, "5000", "How long they wait."),
     Key::new("otel-max-export-batch-size", Value::Integer, "512", "Spans sent at once."),
 ];
+
+fn disable_every_access_log(draft: &mut Draft, text: &str) -> Result<(), Objection> {
+    draft.settings.streams.access_log &= !grammar::boolean(text)?;
+    disable_access_log(draft, text)
+}
 
 /// Two keys, either of which switches the log off.
 fn disable_access_log(draft: &mut Draft, text: &str) -> Result<(), Objection> {

@@ -80,29 +80,6 @@ pub(super) const KEYS: &[Key] = &[
     Key::new("load-balance", Value::Words(&["round_robin", "ewma"]), "round_robin", "How an endpoint is picked.")
         .served(load_balance),
     // Not served yet.
-    Key::new("use-forwarded-headers", Value::Bool, "false", "Trusts X-Forwarded-* of trusted peers."),
-    Key::new(
-        "enable-real-ip",
-        Value::Bool,
-        "false",
-        "Takes the client's address from X-Forwarded-For of trusted peers.",
-    ),
-    Key::new(
-        "forwarded-for-header",
-        Value::Text("a header name"),
-        "X-Forwarded-For",
-        "The header with the client's address.",
-    ),
-    Key::new(
-        "forwarded-host-header",
-        Value::Text("a header name"),
-        "X-Forwarded-Host",
-        "The header with the client's host.",
-    ),
-    Key::new("compute-full-forwarded-for", Value::Bool, "false", "Appends to X-Forwarded-For instead of replacing it."),
-    Key::new("proxy-real-ip-cidr", Value::List("CIDRs"), "0.0.0.0/0", "The trusted peers."),
-    Key::new("use-proxy-protocol", Value::Bool, "false", "Expects the PROXY protocol on the HTTP and HTTPS ports."),
-    Key::new("proxy-protocol-header-timeout", Value::Time, "5s", "Time for the PROXY header."),
     Key::new("client-body-buffer-size", Value::Size, "8k", ROUTE_DEFAULT),
     Key::new("client-header-buffer-size", Value::Size, "1k", "First buffer for a request head."),
     Key::new("large-client-header-buffers", Value::Text("a number and a size"), "4 8k", "Limits of request heads."),
@@ -118,11 +95,6 @@ pub(super) const KEYS: &[Key] = &[
     Key::new("proxy-redirect-to", Value::Text("a prefix"), "off", ROUTE_DEFAULT),
     Key::new("service-upstream", Value::Bool, "false", ROUTE_DEFAULT).route(affinity::service_upstream),
     Key::new("grpc-buffer-size-kb", Value::Integer, "0", "Buffer of gRPC responses."),
-    Key::new("proxy-stream-timeout", Value::Time, "600s", "Idle time of TCP and UDP sessions."),
-    Key::new("proxy-stream-next-upstream", Value::Bool, "true", "Whether another endpoint is tried."),
-    Key::new("proxy-stream-next-upstream-timeout", Value::Time, "600s", "No new try is started after this time."),
-    Key::new("proxy-stream-next-upstream-tries", Value::Integer, "3", "Tries in total."),
-    Key::new("proxy-stream-responses", Value::Integer, "1", "Datagrams that answer one of the client."),
 ];
 
 fn worker_processes(draft: &mut Draft, text: &str) -> Result<(), Objection> {
