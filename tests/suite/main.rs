@@ -17,6 +17,8 @@ mod churn;
 mod classes;
 /// A real API server as the source.
 mod cluster;
+/// Responses are compressed where the ConfigMap says so and the client wants it.
+mod compression;
 /// What every ingress controller must do, area by area, against a real API server.
 mod conformance;
 /// SIGTERM: nobody is cut off, and the process ends.
@@ -53,8 +55,12 @@ mod secure;
 mod soak;
 /// The status of Ingresses: which addresses, by whom, until when.
 mod status;
+/// TCP and UDP services: ports that come and go with ConfigMaps.
+mod streams;
 /// What is spoken to pods: HTTP/1.1 and HTTP/2, in cleartext and over TLS.
 mod towards_pods;
+/// Who a client is: what proxies in front say about it, and whom of them is believed.
+mod trust;
 
 fn main() -> Result<ExitCode> {
     // Listing must work where nothing can run.
@@ -72,6 +78,7 @@ fn main() -> Result<ExitCode> {
         churn::tests(),
         classes::tests(),
         cluster::tests(),
+        compression::tests(),
         conformance::tests(),
         drain::tests(),
         examples::tests(),
@@ -90,7 +97,9 @@ fn main() -> Result<ExitCode> {
         secure::tests(),
         soak::tests(),
         status::tests(),
+        streams::tests(),
         towards_pods::tests(),
+        trust::tests(),
     ]
     .into_iter()
     .flatten()

@@ -33,10 +33,18 @@ pub struct Session {
 /// # Errors
 /// When there is no handshake.
 pub async fn connect(to: SocketAddr, name: Option<&str>, alpn: &[&str]) -> Result<Session> {
+    over(TcpStream::connect(to).await.with_context(|| format!("connecting to {to}"))?, name, alpn).await
+}
+
+/// The same on a connection that exists.
+///
+/// # Errors
+/// When there is no handshake.
+pub async fn over(stream: TcpStream, name: Option<&str>, alpn: &[&str]) -> Result<Session> {
     let mut config =
         ClientConfig::builder().dangerous().with_custom_certificate_verifier(Arc::new(Anything)).with_no_client_auth();
     config.enable_sni = name.is_some();
-    handshake(to, name, alpn, config).await
+    handshake(stream, name, alpn, config).await
 }
 
 /// Shakes hands as a browser would: the certificate must be valid for the name and
@@ -48,22 +56,17 @@ pub async fn connect_trusting(to: SocketAddr, name: &str, authority: &str) -> Re
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(authority.as_bytes())?)?;
     let verifier = WebPkiServerVerifier::builder(Arc::new(roots)).build()?;
-    handshake(
-        to,
-        Some(name),
-        &["h2", "http/1.1"],
-        ClientConfig::builder().with_webpki_verifier(verifier).with_no_client_auth(),
-    )
-    .await
+    let config = ClientConfig::builder().with_webpki_verifier(verifier).with_no_client_auth();
+    let stream = TcpStream::connect(to).await.with_context(|| format!("connecting to {to}"))?;
+    handshake(stream, Some(name), &["h2", "http/1.1"], config).await
 }
 
-async fn handshake(to: SocketAddr, name: Option<&str>, alpn: &[&str], mut config: ClientConfig) -> Result<Session> {
+async fn handshake(stream: TcpStream, name: Option<&str>, alpn: &[&str], mut config: ClientConfig) -> Result<Session> {
     config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
     let name = match name {
         Some(name) => ServerName::try_from(name.to_owned())?,
         None => IpAddr::V4(Ipv4Addr::UNSPECIFIED).into(),
     };
-    let stream = TcpStream::connect(to).await.with_context(|| format!("connecting to {to}"))?;
     let wire = TlsConnector::from(Arc::new(config)).connect(name, stream).await.context("TLS handshake")?;
     let (_, session) = wire.get_ref();
     let alpn = session.alpn_protocol().map(|name| String::from_utf8_lossy(name).into_owned());
