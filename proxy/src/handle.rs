@@ -1,6 +1,6 @@
 //! The one pointer through which the control plane speaks to the workers.
 
-use crate::{metrics::Metrics, table::Table};
+use crate::{listener::Clients, metrics::Metrics, table::Table};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use std::sync::Arc;
 pub struct Handle {
     table: ArcSwap<Table>,
     metrics: Arc<Metrics>,
+    clients: Arc<Clients>,
     /// Tables that were replaced and that a worker may still hold. Freeing a large table takes a tenth of a second, so
     /// it must not be a worker that drops the last reference.
     retired: Mutex<Vec<Arc<Table>>>,
@@ -21,7 +22,12 @@ impl Handle {
     /// A handle with a first table.
     #[must_use]
     pub fn new(first: Table) -> Arc<Self> {
-        Arc::new(Self { table: ArcSwap::from_pointee(first), metrics: Arc::default(), retired: Mutex::default() })
+        Arc::new(Self {
+            table: ArcSwap::from_pointee(first),
+            metrics: Arc::default(),
+            clients: Arc::default(),
+            retired: Mutex::default(),
+        })
     }
 
     /// Makes `table` the one that every request from now on sees, unless it is the installed one.
@@ -53,6 +59,11 @@ impl Handle {
     /// The installed table without touching its reference count: for the request path.
     pub(crate) fn load(&self) -> arc_swap::Guard<Arc<Table>> {
         self.table.load()
+    }
+
+    /// Who is connected, where that is limited.
+    pub(crate) fn clients(&self) -> &Arc<Clients> {
+        &self.clients
     }
 
     /// What the workers counted.

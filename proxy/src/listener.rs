@@ -1,12 +1,19 @@
 //! Bytes → connections: binds, accepts, terminates TLS, and hands each connection to its protocol.
 
 mod bind;
+mod clients;
 mod connection;
 mod io;
+mod refusal;
+mod stream;
+mod watch;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod watched;
 
 pub use self::bind::unspecified;
 pub(crate) use self::{
     bind::bind,
+    clients::{ClientSlot, Clients},
     connection::{Connection, Scheme},
 };
 use self::{connection::Downstream, io::ServerIo};
@@ -75,7 +82,9 @@ impl Listener {
 
     fn spawn(&self, stream: TcpStream, peer: SocketAddr, worker: &Rc<Worker>) {
         let scheme = if self.tls.is_some() { Scheme::Https } else { Scheme::Http };
-        let downstream = Downstream::new(worker, peer, self.port.clone(), scheme);
+        // One that is refused is closed here and now, as nginx does: it has cost nothing yet.
+        let Ok(slot) = worker.admit(peer.ip()) else { return };
+        let downstream = Downstream::new(worker, peer, self.port.clone(), scheme, slot);
         match &self.tls {
             None => {
                 tokio::task::spawn_local(serve_plain(stream, downstream));

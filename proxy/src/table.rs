@@ -19,6 +19,7 @@ mod builder;
 mod by_name;
 mod certificate;
 mod host;
+mod limits;
 mod path;
 mod policy;
 mod settings;
@@ -30,6 +31,7 @@ pub use self::{
     builder::{TableBuilder, VirtualHostBuilder},
     certificate::CertificateIndex,
     host::{HostIndex, HostMatch, HostName, InvalidHost},
+    limits::{HeadLimits, Limits},
     path::{BadPath, PathMatch, normalize_path},
     policy::{Policy, ProtocolChoice, Retry, RetryOn},
     settings::{Hsts, LoadBalancing, Settings, UpstreamKeepAlive},

@@ -79,6 +79,7 @@ struct Draft {
     process: ProcessSettings,
     routes: RouteSettings,
     hsts: HstsDraft,
+    head_buffers: HeadBuffers,
     max_risk: Risk,
     blocked_words: Vec<Box<str>>,
     closed: bool,
@@ -90,6 +91,15 @@ struct HstsDraft {
     max_age: u64,
     include_subdomains: bool,
     preload: bool,
+}
+
+/// The two keys that make the limits of request heads.
+#[derive(Clone, Copy)]
+struct HeadBuffers {
+    /// Bytes of the first buffer.
+    first: u64,
+    /// Number and bytes of the large ones.
+    large: (u64, u64),
 }
 
 const GROUPS: [&[Key]; 4] = [safety::KEYS, tuning::KEYS, logging::KEYS, unserved::KEYS];
@@ -170,6 +180,7 @@ impl Draft {
             process: ProcessSettings::default(),
             routes: RouteSettings::default(),
             hsts: HstsDraft { enabled: true, max_age: 31_536_000, include_subdomains: true, preload: false },
+            head_buffers: HeadBuffers { first: 1 << 10, large: (4, 8 << 10) },
             max_risk: Risk::High,
             blocked_words: Vec::new(),
             closed: false,

@@ -36,9 +36,14 @@ pub(super) struct Fields<'a> {
     pub(super) forwarded_host: Option<&'a HeaderValue>,
     /// The body has a transfer coding besides `chunked`, which we could neither decode nor pass on.
     pub(super) unknown_coding: bool,
+    /// `chunked` is applied more than once, which nobody may do (RFC 9112 §6.1).
+    pub(super) chunked_twice: bool,
     /// `Connection` names further fields that end here.
     names_fields: bool,
     cookies: usize,
+    /// Bytes of the largest value, and of all.
+    pub(super) longest: usize,
+    pub(super) bytes: usize,
 }
 
 // === impl Fields ===
@@ -48,6 +53,8 @@ impl<'a> Fields<'a> {
     pub(super) fn of(headers: &'a HeaderMap) -> Self {
         let mut fields = Self::default();
         for (name, value) in headers {
+            fields.longest = fields.longest.max(value.len());
+            fields.bytes += value.len();
             match Role::of(name) {
                 Role::Pass | Role::Drop => {}
                 Role::Host => {
@@ -59,7 +66,10 @@ impl<'a> Fields<'a> {
                 Role::ContentLength => fields.content_length = Some(value),
                 Role::Cookie => fields.cookies += 1,
                 Role::TransferEncoding => {
-                    fields.unknown_coding |= !value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
+                    if !value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked") {
+                        fields.unknown_coding = true;
+                        fields.chunked_twice |= is_chunked_twice(value.as_bytes());
+                    }
                 }
                 Role::RequestId => fields.request_id = Some(value).filter(|value| !value.is_empty()),
                 Role::ForwardedFor => fields.forwarded_for = Some(value).filter(|value| !value.is_empty()),
@@ -87,6 +97,11 @@ impl<'a> Fields<'a> {
             join_cookies(headers, out);
         }
     }
+}
+
+fn is_chunked_twice(codings: &[u8]) -> bool {
+    let chunked = |coding: &&[u8]| coding.trim_ascii().eq_ignore_ascii_case(b"chunked");
+    codings.split(|byte| *byte == b',').filter(chunked).count() > 1
 }
 
 /// HTTP/2 clients may send a field per cookie; HTTP/1.1 wants one line (RFC 9113 §8.2.3).

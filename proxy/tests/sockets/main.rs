@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "blocking clients and endpoints, in threads")]
 
+mod floods;
 mod harness;
 mod http2;
+mod limits;
 mod plain;
 mod tls;
 mod upstream_http2;
