@@ -35,6 +35,8 @@ mod harness;
 mod headers;
 /// Several replicas: all serve, one writes.
 mod leadership;
+/// Requests that break HTTP, or look as if they did.
+mod malformed;
 /// Which namespaces are looked at, and with which rights.
 mod namespaces;
 /// The API server is away: at the start, in between, or back with its history gone.
@@ -81,6 +83,7 @@ fn main() -> Result<ExitCode> {
         harness::tests(),
         headers::tests(),
         leadership::tests(),
+        malformed::tests(),
         outages::tests(),
         namespaces::tests(),
         ownership::tests(),
