@@ -29,6 +29,8 @@ mod external_name;
 mod failures;
 /// A directory of manifests: read, re-read, and survived when it is broken.
 mod file_source;
+/// HTTP/2 as h2spec sees it.
+mod h2spec;
 /// The harness itself: clients and pods talk to each other without a subject.
 mod harness;
 /// What pods and clients see of a request beside its body.
@@ -80,6 +82,7 @@ fn main() -> Result<ExitCode> {
         external_name::tests(),
         failures::tests(),
         file_source::tests(),
+        h2spec::tests(),
         harness::tests(),
         headers::tests(),
         leadership::tests(),
