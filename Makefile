@@ -3,6 +3,7 @@
 #   make test     everything, on a machine with Rust and Go
 #   make lint     clippy, formatting, dependency rules
 #   make fmt      formats the code
+#   make fuzz     every fuzz target for a few seconds; FUZZ_SECONDS=600 looks longer
 #   make docs     API documentation in target/doc
 #   make bench    side by side with nginx, HAProxy and Envoy; BENCH='--quick' passes options on
 #   make bench-scale  in a cluster of thousands of Ingresses; BENCH='--quick' passes options on
@@ -24,9 +25,9 @@ tools := $(or $(RUST_NGINX_TOOLS),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/rust-ng
 deny_version := 0.20.2
 deny_root := $(tools)/cargo-deny-$(deny_version)
 
-STEPS := needs fmt-check clippy docs deny build unit tools suite demo-once chart
+STEPS := needs fmt-check clippy docs deny build unit tools suite demo-once chart fuzz
 
-.PHONY: help test lint fmt bench bench-scale demo $(STEPS)
+.PHONY: help test lint fmt bench bench-scale demo fuzz-lint $(STEPS)
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -48,6 +49,7 @@ needs:
 	@need() { command -v "$$1" >/dev/null || { echo "make: '$$1' is missing: $$2" >&2; exit 1; }; }; \
 	need $(CARGO) 'get Rust from https://rustup.rs'; \
 	need cc 'get a C compiler, on Debian: apt-get install gcc libc6-dev'; \
+	need c++ 'get a C++ compiler, on Debian: apt-get install g++'; \
 	need go 'get Go 1.26 or newer from https://go.dev/dl/ and put its bin directory into PATH'; \
 	$(CARGO) fmt --version >/dev/null || { echo 'make: rustfmt is missing: rustup component add rustfmt' >&2; exit 1; }; \
 	$(CARGO) clippy --version >/dev/null || { echo 'make: clippy is missing: rustup component add clippy' >&2; exit 1; }
@@ -117,6 +119,36 @@ chart:
 	refuse --set controller.hostNetwork=true; \
 	refuse --set-string tcp.http=default/web:80; \
 	refuse --set controller.noSuchValue=1
+
+# Every fuzz target for a few seconds: FUZZ_SECONDS=600 looks longer, FUZZ='heads routes' at some of them. They are built
+# as `cargo fuzz build -s none` does, on the toolchain of everything else: coverage and assertions, no sanitizer. What is
+# found is left in target/fuzz, where the inputs of earlier runs are taken from too.
+FUZZ ?= heads frames routes manifests
+FUZZ_SECONDS ?= 5
+fuzz_host := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
+fuzz_coverage := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+    -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+    -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1 --cfg fuzzing
+
+fuzz: fuzz-lint
+	RUSTFLAGS='$(fuzz_coverage)' $(CARGO) build --locked --release --manifest-path fuzz/Cargo.toml \
+	    --target $(fuzz_host) --target-dir $(target)/fuzz/build $(FUZZ:%=--bin %)
+	@for name in $(FUZZ); do \
+	    mkdir -p $(target)/fuzz/corpus/$$name $(target)/fuzz/found; \
+	    echo "fuzzing $$name for $(FUZZ_SECONDS)s"; \
+	    $(target)/fuzz/build/$(fuzz_host)/release/$$name -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=1024 \
+	        -verbosity=0 -artifact_prefix=$(target)/fuzz/found/$$name- \
+	        $(target)/fuzz/corpus/$$name fuzz/seeds/$$name || exit 1; \
+	done
+
+# The dependencies are those of the workspace, and what libfuzzer needs besides.
+fuzz/Cargo.lock: Cargo.lock fuzz/Cargo.toml
+	cp Cargo.lock $@
+	$(CARGO) metadata --manifest-path fuzz/Cargo.toml --format-version 1 >/dev/null
+
+fuzz-lint: fuzz/Cargo.lock
+	$(CARGO) fmt --manifest-path fuzz/Cargo.toml --check
+	$(CARGO) clippy --locked --manifest-path fuzz/Cargo.toml --target-dir $(target)/fuzz/lint -- -D warnings
 
 demo:
 	$(CARGO) run --locked --release -- demo

@@ -70,6 +70,20 @@ pub(crate) struct Entry<'a> {
     pub(crate) attempts: &'a [Attempt],
 }
 
+/// A request that was refused before anything in it could be trusted.
+#[derive(Debug)]
+pub(crate) struct RefusedEntry<'a> {
+    pub(crate) remote: IpAddr,
+    /// The request line, as far as it came.
+    pub(crate) line: &'a [u8],
+    pub(crate) status: StatusCode,
+    pub(crate) bytes_sent: usize,
+    pub(crate) request_length: usize,
+}
+
+/// Bytes of the line of a refused request that are logged.
+const REFUSED_LINE: usize = 2048;
+
 // === impl LogWriter ===
 
 impl LogWriter {
@@ -160,6 +174,22 @@ impl fmt::Display for Entry<'_> {
             None => f.write_str("-"),
         })?;
         write!(f, "{}", Escaped::value(request.request_id.as_ref()))
+    }
+}
+
+// === impl RefusedEntry ===
+
+impl fmt::Display for RefusedEntry<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { remote, line, status, bytes_sent, request_length } = self;
+        let line = &line[..line.len().min(REFUSED_LINE)];
+        write!(
+            f,
+            "{remote} - - [{}] \"{}\" {} {bytes_sent} \"-\" \"-\" {request_length} 0.000 [-] [] - - - - -",
+            jiff::Zoned::now().strftime("%d/%b/%Y:%H:%M:%S %z"),
+            Escaped(line),
+            status.as_u16(),
+        )
     }
 }
 

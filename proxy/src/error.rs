@@ -11,6 +11,15 @@ pub(crate) enum ProxyError {
     /// The path has no normal form.
     #[error("bad path: {0}")]
     BadPath(crate::table::BadPath),
+    /// A field, or all of them, beyond the limit (RFC 6585 §5).
+    #[error("request header fields too large")]
+    HeadTooLarge,
+    /// The target is beyond the limit for a line.
+    #[error("target too long")]
+    TargetTooLong,
+    /// Nobody can say for sure where the body ends.
+    #[error("ambiguous framing")]
+    BadFraming,
     /// A transfer coding that we do not speak (RFC 9112 §6.1).
     #[error("transfer coding not implemented")]
     UnknownCoding,
@@ -75,7 +84,9 @@ impl ProxyError {
     /// The answer for the client. The only place where an error becomes a status.
     pub(crate) fn status(&self) -> StatusCode {
         match self {
-            Self::BadRequest(_) | Self::BadPath(_) | Self::ClientBody(_) => StatusCode::BAD_REQUEST,
+            Self::BadRequest(_) | Self::BadPath(_) | Self::BadFraming | Self::ClientBody(_) => StatusCode::BAD_REQUEST,
+            Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::TargetTooLong => StatusCode::URI_TOO_LONG,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::UnknownCoding => StatusCode::NOT_IMPLEMENTED,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -98,6 +109,9 @@ impl ProxyError {
             Self::ConnectTimeout | Self::SendTimeout | Self::ReadTimeout => Outcome::Timeout,
             Self::BadRequest(_)
             | Self::BadPath(_)
+            | Self::BadFraming
+            | Self::HeadTooLarge
+            | Self::TargetTooLong
             | Self::MethodNotAllowed
             | Self::UnknownCoding
             | Self::UnaskedSwitch
@@ -110,7 +124,10 @@ impl ProxyError {
 
     /// True when the client's connection cannot be used for another request, because part of this one is still on it.
     pub(crate) fn closes_connection(&self) -> bool {
-        matches!(self, Self::UnknownCoding | Self::BodyTooLarge | Self::ClientTimeout | Self::ClientBody(_))
+        matches!(
+            self,
+            Self::BadFraming | Self::UnknownCoding | Self::BodyTooLarge | Self::ClientTimeout | Self::ClientBody(_)
+        )
     }
 }
 

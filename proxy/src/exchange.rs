@@ -72,10 +72,12 @@ impl Exchange {
     /// The status that the client gets.
     pub(crate) fn answered(&mut self, status: StatusCode) {
         self.status = Some(status);
+        self.connection.handed_over();
     }
 
     /// So many bytes of the body went to the client.
     pub(crate) fn sent(&mut self, bytes: usize) {
+        self.connection.handed_over();
         self.bytes_sent += bytes as u64;
         if let Some(attempt) = self.attempts.last_mut() {
             attempt.length += bytes as u64;

@@ -1,6 +1,7 @@
 //! The one pointer through which the control plane speaks to the workers.
 
 use crate::{
+    listener::Clients,
     metrics::Metrics,
     stream::Unbound,
     table::{Streams, Table},
@@ -15,6 +16,7 @@ use tokio::sync::watch;
 pub struct Handle {
     table: ArcSwap<Table>,
     metrics: Arc<Metrics>,
+    clients: Arc<Clients>,
     /// Tables that were replaced and that a worker may still hold. Freeing a large table takes a tenth of a second, so
     /// it must not be a worker that drops the last reference.
     retired: Mutex<Vec<Arc<Table>>>,
@@ -33,6 +35,7 @@ impl Handle {
             streams: watch::Sender::new(Arc::clone(first.streams())),
             table: ArcSwap::from_pointee(first),
             metrics: Arc::default(),
+            clients: Arc::default(),
             retired: Mutex::default(),
             unbound: watch::Sender::new(Arc::default()),
         })
@@ -89,6 +92,11 @@ impl Handle {
     #[must_use]
     pub fn unbound(&self) -> watch::Receiver<Arc<[Unbound]>> {
         self.unbound.subscribe()
+    }
+
+    /// Who is connected, where that is limited.
+    pub(crate) fn clients(&self) -> &Arc<Clients> {
+        &self.clients
     }
 
     /// What the workers counted.

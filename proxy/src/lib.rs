@@ -19,6 +19,9 @@ mod error;
 mod exchange;
 pub mod filter;
 mod forwarded;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod handle;
 mod hop;
 mod listener;

@@ -1,13 +1,20 @@
 //! Bytes → connections: binds, accepts, terminates TLS, and hands each connection to its protocol.
 
 mod bind;
+mod clients;
 mod connection;
 mod io;
 pub(crate) mod proxy_protocol;
+mod refusal;
+mod stream;
+mod watch;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod watched;
 
 pub use self::bind::unspecified;
 pub(crate) use self::{
     bind::{bind, bind_udp},
+    clients::{ClientSlot, Clients},
     connection::{Connection, Scheme, address_header},
     proxy_protocol::Proxied,
 };
@@ -83,7 +90,9 @@ impl Listener {
 
     fn spawn(&self, stream: TcpStream, peer: SocketAddr, worker: &Rc<Worker>) {
         let scheme = if self.tls.is_some() { Scheme::Https } else { Scheme::Http };
-        let downstream = Downstream::new(worker, peer, self.port.clone(), scheme);
+        // One that is refused is closed here and now, as nginx does: it has cost nothing yet.
+        let Ok(slot) = worker.admit(peer.ip()) else { return };
+        let downstream = Downstream::new(worker, peer, self.port.clone(), scheme, slot);
         if self.proxy_protocol || downstream.proxy_protocol() {
             tokio::task::spawn_local(serve_proxied(stream, downstream, self.tls.clone()));
             return;

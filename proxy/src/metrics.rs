@@ -7,7 +7,7 @@ mod collector;
 mod series;
 
 pub use self::collector::{ConstantLabels, ProxyCollector};
-pub(crate) use self::series::{Durations, RouteStats, WorkerMetrics};
+pub(crate) use self::series::{Durations, Refusal, RouteStats, WorkerMetrics};
 use parking_lot::Mutex;
 use std::sync::Arc;
 

@@ -188,11 +188,19 @@ async fn answer(
 }
 
 fn find<'a>(table: &'a Table, head: &Parts, fields: &Fields<'_>) -> Result<Found<'a>, ProxyError> {
+    if fields.chunked_twice {
+        return Err(ProxyError::BadFraming);
+    }
     if fields.unknown_coding {
         return Err(ProxyError::UnknownCoding);
     }
+    // Those of HTTP/1 were checked as they came; of HTTP/2 only the connection's limits were.
+    let limits = &table.settings().limits.head;
+    if fields.longest > limits.line as usize || fields.bytes > limits.total as usize {
+        return Err(ProxyError::HeadTooLarge);
+    }
     let host = target::host(head, fields)?;
-    let path = target::path(head)?;
+    let path = target::path(head, limits)?;
     let virtual_host = table.virtual_host(host.to_str().unwrap_or_default());
     if *virtual_host.host() == HostMatch::Any && path.starts_with(HEALTH_CHECK) {
         return Ok(Found::HealthCheck);

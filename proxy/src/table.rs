@@ -21,6 +21,7 @@ mod certificate;
 mod compression;
 mod headers;
 mod host;
+mod limits;
 mod path;
 mod policy;
 mod settings;
@@ -36,6 +37,7 @@ pub use self::{
     compression::{CodingSettings, Compression, UserAgents},
     headers::{Fields, Headers, Names, Server},
     host::{HostIndex, HostMatch, HostName, InvalidHost},
+    limits::{HeadLimits, Limits},
     path::{BadPath, PathMatch, normalize_path},
     policy::{Policy, ProtocolChoice, Retry, RetryOn},
     settings::{Hsts, LoadBalancing, Settings, UpstreamKeepAlive},

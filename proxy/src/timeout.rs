@@ -186,6 +186,11 @@ impl Tick {
     pub(crate) fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0) * TICK_MILLIS)
     }
+
+    /// Ticks since an earlier one.
+    pub(crate) fn ticks_since(self, earlier: Self) -> u32 {
+        u32::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(u32::MAX)
+    }
 }
 
 // === impl Deadline ===

@@ -6,8 +6,8 @@ use crate::{
     access_log::{AccessLog, LogWriter},
     balance::{Balancers, State},
     drain::Phase,
-    listener::{Connection, Listener},
-    metrics::{RouteStats, WorkerMetrics},
+    listener::{ClientSlot, Connection, Listener},
+    metrics::{Refusal, RouteStats, WorkerMetrics},
     stream::{self, Opener, Order},
     table::{Backend, BackendIndex, Endpoint, RouteLabels, Table, UpstreamKeepAlive},
     timeout::{Tick, Timers},
@@ -18,6 +18,7 @@ use hyper::client::conn::http1;
 use rand::{RngCore as _, SeedableRng as _, rngs::SmallRng};
 use std::{
     cell::{Cell, RefCell},
+    net::IpAddr,
     rc::{Rc, Weak},
     sync::Arc,
     time::Duration,
@@ -26,6 +27,9 @@ use tokio::sync::{Notify, mpsc, watch};
 
 /// How often idle connections are looked at and the log is flushed.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
+
+/// How often a worker says that it refuses connections.
+const TELL_EVERY: Duration = Duration::from_secs(10);
 
 /// The state of one worker; everything that runs on its thread shares it.
 #[derive(Debug)]
@@ -45,6 +49,8 @@ pub(crate) struct Worker {
     next_connection: Cell<u64>,
     /// Connections and tunnels that are open.
     open: Cell<usize>,
+    /// When it was last said that connections are refused.
+    told: Cell<Option<Tick>>,
     all_closed: Notify,
 }
 
@@ -90,6 +96,7 @@ impl Worker {
             connections: RefCell::default(),
             next_connection: Cell::new(0),
             open: Cell::new(0),
+            told: Cell::new(None),
             all_closed: Notify::new(),
             handle,
         })
@@ -150,6 +157,36 @@ impl Worker {
         let notified = self.drain.notified();
         if !self.draining.get() {
             notified.await;
+        }
+    }
+
+    /// Whether another connection of this client is taken; if so, with its place among those of its address where they
+    /// are limited.
+    pub(crate) fn admit(&self, client: IpAddr) -> Result<Option<ClientSlot>, Refusal> {
+        let limits = self.view().table().settings().limits;
+        let admitted = if self.open.get() >= limits.connections as usize {
+            Err(Refusal::Connections)
+        } else if limits.connections_per_client == 0 {
+            Ok(None)
+        } else {
+            let slot = self.handle.clients().admit(client, limits.connections_per_client);
+            slot.map(Some).ok_or(Refusal::ConnectionsPerClient)
+        };
+        if let Err(refusal) = admitted {
+            self.metrics.accepted.add(1);
+            self.metrics.closed.add(1);
+            self.metrics.refused(refusal).add(1);
+            self.tell(client, refusal);
+        }
+        admitted
+    }
+
+    /// Says now and then that connections are refused.
+    fn tell(&self, client: IpAddr, refusal: Refusal) {
+        let now = self.timers.now();
+        if self.told.get().is_none_or(|told| now.since(told) >= TELL_EVERY) {
+            self.told.set(Some(now));
+            tracing::warn!(%client, reason = refusal.name(), open = self.open.get(), "refusing connections");
         }
     }
 

@@ -27,8 +27,9 @@ module_of() {
     case $1 in
         kube-apiserver | etcd) echo . ;;
         helm) echo tools/helm ;;
+        h2spec) echo tools/h2spec ;;
         pebble | pebble-challtestsrv) echo tools/pebble ;;
-        *) fail "unknown program '$1', there are: kube-apiserver etcd helm pebble pebble-challtestsrv" ;;
+        *) fail "unknown program '$1', there are: kube-apiserver etcd helm h2spec pebble pebble-challtestsrv" ;;
     esac
 }
 
@@ -37,6 +38,7 @@ package_of() {
         kube-apiserver) echo k8s.io/kubernetes/cmd/kube-apiserver ;;
         etcd) echo go.etcd.io/etcd/server/v3 ;;
         helm) echo helm.sh/helm/v3/cmd/helm ;;
+        h2spec) echo github.com/summerwind/h2spec/cmd/h2spec ;;
         pebble | pebble-challtestsrv) echo "github.com/letsencrypt/pebble/v2/cmd/$1" ;;
     esac
 }
@@ -104,7 +106,7 @@ build() { # program
     ) 9>"$tools/.lock"
 }
 
-[ $# -gt 0 ] || set -- kube-apiserver etcd helm
+[ $# -gt 0 ] || set -- kube-apiserver etcd helm h2spec
 
 if [ -n "${RUST_NGINX_TOOLS:-}" ]; then
     mkdir -p "$RUST_NGINX_TOOLS"

@@ -31,12 +31,16 @@ mod external_name;
 mod failures;
 /// A directory of manifests: read, re-read, and survived when it is broken.
 mod file_source;
+/// HTTP/2 as h2spec sees it.
+mod h2spec;
 /// The harness itself: clients and pods talk to each other without a subject.
 mod harness;
 /// What pods and clients see of a request beside its body.
 mod headers;
 /// Several replicas: all serve, one writes.
 mod leadership;
+/// Requests that break HTTP, or look as if they did.
+mod malformed;
 /// Which namespaces are looked at, and with which rights.
 mod namespaces;
 /// The API server is away: at the start, in between, or back with its history gone.
@@ -85,9 +89,11 @@ fn main() -> Result<ExitCode> {
         external_name::tests(),
         failures::tests(),
         file_source::tests(),
+        h2spec::tests(),
         harness::tests(),
         headers::tests(),
         leadership::tests(),
+        malformed::tests(),
         outages::tests(),
         namespaces::tests(),
         ownership::tests(),

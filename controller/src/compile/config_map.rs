@@ -95,6 +95,7 @@ struct Draft {
     process: ProcessSettings,
     routes: RouteSettings,
     hsts: HstsDraft,
+    head_buffers: HeadBuffers,
     max_risk: Risk,
     blocked_words: Vec<Box<str>>,
     closed: bool,
@@ -118,6 +119,14 @@ const GROUPS: [&[Key]; 8] = [
     logging::KEYS,
     unserved::KEYS,
 ];
+/// The two keys that make the limits of request heads.
+#[derive(Clone, Copy)]
+struct HeadBuffers {
+    /// Bytes of the first buffer.
+    first: u64,
+    /// Number and bytes of the large ones.
+    large: (u64, u64),
+}
 
 static BY_NAME: LazyLock<HashMap<&'static str, &'static Key>> =
     LazyLock::new(|| registry().map(|key| (key.name, key)).collect());
@@ -206,6 +215,7 @@ impl Draft {
             process: ProcessSettings::default(),
             routes: RouteSettings::default(),
             hsts: HstsDraft { enabled: true, max_age: 31_536_000, include_subdomains: true, preload: false },
+            head_buffers: HeadBuffers { first: 1 << 10, large: (4, 8 << 10) },
             max_risk: Risk::High,
             blocked_words: Vec::new(),
             closed: false,

@@ -1,10 +1,21 @@
 //! One client connection: its protocol, its deadlines, its end.
 
 use super::{
+    clients::ClientSlot,
     io::{IoCounters, ServerIo},
     proxy_protocol::{self, BadHeader, Proxied},
+    refusal,
+    stream::StreamExecutor,
+    watch::{HeadWatch, USUAL_FIELDS, Verdict},
 };
-use crate::{body::ResponseBody, request, table::Settings, timeout::Deadline, worker::Worker};
+use crate::{
+    body::ResponseBody,
+    metrics::Refusal,
+    request,
+    table::{HeadLimits, Settings},
+    timeout::Deadline,
+    worker::Worker,
+};
 use http::HeaderValue;
 use hyper::{
     body::Incoming,
@@ -25,6 +36,21 @@ use tokio::net::TcpStream;
 
 /// How long a connection may take to say goodbye, or to bring its first request, once it is to be closed.
 const GOODBYE: Duration = Duration::from_secs(5);
+
+/// What hyper holds of a head unless it is told otherwise.
+const USUAL_BUFFER: usize = 8192 + 4096 * 100;
+
+/// A header map panics beyond 32768 fields; far below that hyper may refuse.
+const MOST_FIELDS: u32 = 16 << 10;
+
+/// Bytes of responses that may wait per stream of HTTP/2. With the streams, the windows and the heads it is what one
+/// connection can make us hold: 128 streams × 64 KiB, 1 MiB of request bodies and 128 heads.
+const SEND_BUFFER: usize = 64 << 10;
+
+/// Streams of a client that it resets before anybody has seen them, and streams that we reset because the client broke
+/// a rule (CVE-2023-44487, CVE-2025-8671). More end the connection with ENHANCE_YOUR_CALM.
+const PENDING_RESETS: usize = 20;
+const LOCAL_RESETS: usize = 100;
 
 /// Scheme of the client's connection to us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,12 +75,17 @@ pub(crate) struct Connection {
     deadline: Deadline,
     /// Deadline of the request on an HTTP/1 connection, made once.
     request_deadline: RefCell<Option<Rc<Deadline>>>,
+    /// Deadline of the HTTP/2 stream that is being polled right now.
+    current_stream: RefCell<Option<Rc<Deadline>>>,
+    _slot: Option<ClientSlot>,
     /// Peer address and port as header values, made once.
     peer_header: HeaderValue,
     port_header: HeaderValue,
     requests: Cell<u32>,
     /// `keep-alive-requests` as of the last time that somebody looked.
     most_requests: Cell<u32>,
+    /// As of then too: how long the client may take nothing.
+    send_timeout: Cell<Duration>,
     active: Cell<u32>,
     read_before: Cell<u64>,
 }
@@ -66,7 +97,7 @@ pub(super) struct Downstream {
 
 /// What the connection waits for; every value has its own time limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Waiting {
+pub(super) enum Waiting {
     /// For the endpoint or the client's body: the request's deadline counts.
     Request,
     /// For the rest of a request head.
@@ -77,8 +108,23 @@ enum Waiting {
     Client { written: u64 },
 }
 
+/// How the connection ended.
+#[derive(Debug)]
+pub(super) enum End {
+    /// In order.
+    Done,
+    /// The protocol gave up.
+    Failed(hyper::Error),
+    /// The client took too long.
+    TimedOut(Waiting),
+    /// The watch stopped it; nothing is under way.
+    Stopped(Verdict),
+}
+
 /// What graceful shutdown and polling look like for any protocol.
 trait Protocol {
+    /// It has frames, which have an allowance.
+    const FRAMES: bool;
     fn graceful_shutdown(self: Pin<&mut Self>);
     fn poll_done(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), hyper::Error>>;
 }
@@ -128,21 +174,55 @@ impl Connection {
     /// The deadline for a request; HTTP/1 has one request at a time, so they share one.
     pub(crate) fn request_deadline(&self, version: http::Version) -> Rc<Deadline> {
         if version == http::Version::HTTP_2 {
-            return Rc::new(self.worker.timers().deadline());
+            let current = self.current_stream.borrow().clone();
+            return current.unwrap_or_else(|| Rc::new(self.worker.timers().deadline()));
         }
         Rc::clone(self.request_deadline.borrow_mut().get_or_insert_with(|| Rc::new(self.worker.timers().deadline())))
     }
 
-    fn waiting(&self) -> Waiting {
+    /// Makes a stream of HTTP/2 the current one, or none; returns the one before.
+    pub(super) fn swap_stream(&self, stream: Option<Rc<Deadline>>) -> Option<Rc<Deadline>> {
+        self.current_stream.replace(stream)
+    }
+
+    /// Something was handed over for the client. On HTTP/2, where a stream can stall while the connection does not, it
+    /// has from now on so long to take it.
+    pub(crate) fn handed_over(&self) {
+        if let Some(stream) = &*self.current_stream.borrow() {
+            stream.set(self.send_timeout.get());
+        }
+    }
+
+    /// For the phases of the connection itself.
+    pub(super) fn deadline(&self) -> &Deadline {
+        &self.deadline
+    }
+
+    /// Why the watch stopped the connection, if it did.
+    pub(super) fn verdict(&self) -> Option<Verdict> {
+        self.io.verdict()
+    }
+
+    /// A client was refused, or cut off, for what it did.
+    pub(super) fn refused(&self, refusal: Refusal) {
+        self.worker.metrics().refused(refusal).add(1);
+    }
+
+    fn waiting(&self, frames: bool) -> Waiting {
         if self.io.write_blocked() {
             Waiting::Client { written: self.io.written() }
         } else if self.active.get() > 0 {
             Waiting::Request
-        } else if self.requests.get() == 0 || self.io.read() > self.read_before.get() {
+        } else if self.requests.get() == 0 || self.has_begun(frames) {
             Waiting::Head
         } else {
             Waiting::Idle
         }
+    }
+
+    /// Part of something is here.
+    fn has_begun(&self, frames: bool) -> bool {
+        if frames { self.io.is_inside() } else { self.io.read() > self.read_before.get() }
     }
 
     /// True when the client must not send another request on this connection.
@@ -158,6 +238,24 @@ impl Connection {
     /// Takes over settings that may have changed since the connection was accepted.
     pub(crate) fn refresh(&self, settings: &Settings) {
         self.most_requests.set(settings.keep_alive_requests);
+        self.send_timeout.set(settings.limits.send_timeout);
+    }
+
+    /// hyper's parser for heads within the limits of this moment, which come with it.
+    fn http1_builder(&self, most_fields: u32) -> (http1::Builder, HeadLimits) {
+        let view = self.worker.last_view();
+        let settings = view.table().settings();
+        let limits = settings.limits.head;
+        let mut builder = http1::Builder::new();
+        // hyper's own timer would be set for every head; ours costs a store.
+        builder.keep_alive(!settings.keep_alive.is_zero()).header_read_timeout(None);
+        if most_fields > USUAL_FIELDS {
+            builder.max_headers(most_fields as usize);
+        }
+        if limits.total as usize > USUAL_BUFFER {
+            builder.max_buf_size(limits.total as usize);
+        }
+        (builder, limits)
     }
 
     fn limit_of(&self, waiting: Waiting) -> Option<Duration> {
@@ -167,8 +265,7 @@ impl Connection {
             Waiting::Request => None,
             Waiting::Head => Some(settings.client_header_timeout),
             Waiting::Idle => Some(settings.keep_alive),
-            // nginx's send_timeout, which ingress-nginx leaves at its default.
-            Waiting::Client { .. } => Some(Duration::from_secs(60)),
+            Waiting::Client { .. } => Some(settings.limits.send_timeout),
         }
     }
 
@@ -178,11 +275,11 @@ impl Connection {
     }
 
     /// Runs a protocol to its end under the deadlines of the connection.
-    async fn run<P: Protocol>(&self, protocol: P) {
-        let mut protocol = std::pin::pin!(protocol);
+    async fn run<P: Protocol>(&self, mut protocol: Pin<&mut P>) -> End {
         let mut waiting = None;
         let mut closing = false;
-        let result = std::future::poll_fn(|cx| {
+        let mut refilled = self.worker.timers().now();
+        std::future::poll_fn(|cx| {
             loop {
                 // A connection that has not brought its first request yet still gets to: it was accepted.
                 if !closing && self.requests.get() > 0 && self.is_last_request() {
@@ -190,12 +287,23 @@ impl Connection {
                     protocol.as_mut().graceful_shutdown();
                 }
                 if let Poll::Ready(result) = protocol.as_mut().poll_done(cx) {
-                    return Poll::Ready(Ok(result));
+                    return Poll::Ready(result.map_or_else(End::Failed, |()| End::Done));
                 }
                 if !closing && self.requests.get() > 0 && self.is_last_request() {
                     continue;
                 }
-                let now = self.waiting();
+                if P::FRAMES && self.io.allowance().is_spent() {
+                    let now = self.worker.timers().now();
+                    self.io.allowance().refill(now.ticks_since(refilled));
+                    refilled = now;
+                }
+                if let Some(verdict) = self.io.verdict()
+                    && self.active.get() == 0
+                    && !self.io.write_blocked()
+                {
+                    return Poll::Ready(End::Stopped(verdict));
+                }
+                let now = self.waiting(P::FRAMES);
                 let draining = self.worker.is_draining();
                 if waiting != Some((now, draining)) {
                     waiting = Some((now, draining));
@@ -212,15 +320,10 @@ impl Connection {
                     protocol.as_mut().graceful_shutdown();
                     continue;
                 }
-                return Poll::Ready(Err(now));
+                return Poll::Ready(End::TimedOut(now));
             }
         })
-        .await;
-        match result {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::debug!(%error, peer = %self.peer, "client connection ended with an error"),
-            Err(waiting) => tracing::debug!(?waiting, peer = %self.peer, "client connection timed out"),
-        }
+        .await
     }
 }
 
@@ -233,7 +336,13 @@ impl Drop for Connection {
 // === impl Downstream ===
 
 impl Downstream {
-    pub(super) fn new(worker: &Rc<Worker>, peer: SocketAddr, port_header: HeaderValue, scheme: Scheme) -> Self {
+    pub(super) fn new(
+        worker: &Rc<Worker>,
+        peer: SocketAddr,
+        port_header: HeaderValue,
+        scheme: Scheme,
+        slot: Option<ClientSlot>,
+    ) -> Self {
         let peer = peer.ip().to_canonical();
         let view = worker.view();
         let connection = Rc::new_cyclic(|weak| Connection {
@@ -245,10 +354,13 @@ impl Downstream {
             io: Arc::default(),
             deadline: worker.timers().deadline(),
             request_deadline: RefCell::new(None),
+            current_stream: RefCell::new(None),
+            _slot: slot,
             peer_header: address_header(peer),
             port_header,
             requests: Cell::new(0),
             most_requests: Cell::new(view.table().settings().keep_alive_requests),
+            send_timeout: Cell::new(view.table().settings().limits.send_timeout),
             active: Cell::new(0),
             read_before: Cell::new(0),
         });
@@ -293,44 +405,64 @@ impl Downstream {
         self.connection.worker.last_view().table().settings().http2
     }
 
-    pub(super) async fn serve_http1(self, io: ServerIo) {
+    pub(super) async fn serve_http1(self, mut io: ServerIo) {
         let connection = self.connection;
-        let mut builder = http1::Builder::new();
-        let keep_alive = !connection.worker.last_view().table().settings().keep_alive.is_zero();
-        // hyper's own timer would be set for every head; ours costs a store.
-        builder.keep_alive(keep_alive).header_read_timeout(None);
-        let service = {
-            let connection = Rc::clone(&connection);
-            service_fn(move |request: http::Request<Incoming>| request::handle(Rc::clone(&connection), request))
-        };
-        let protocol = builder.serve_connection(TokioIo::new(io), service).with_upgrades();
-        connection.run(protocol).await;
+        let mut most_fields = USUAL_FIELDS;
+        loop {
+            let (builder, limits) = connection.http1_builder(most_fields);
+            io.watch_heads(HeadWatch::new(limits, most_fields));
+            let service = {
+                let connection = Rc::clone(&connection);
+                service_fn(move |request: http::Request<Incoming>| request::handle(Rc::clone(&connection), request))
+            };
+            let mut protocol = builder.serve_connection(TokioIo::new(io), service).with_upgrades();
+            let end = connection.run(Pin::new(&mut protocol)).await;
+            // Nothing is left of a connection that has become a tunnel.
+            let Some(parts) = protocol.into_parts() else { return };
+            let mut rest = parts.io.into_inner();
+            if matches!(end, End::Done) && !rest.is_inside_body() {
+                return;
+            }
+            let inside = rest.is_inside_head();
+            rest.rewind(parts.read_buf);
+            match end {
+                End::Stopped(Verdict::ManyFields) if most_fields < most_fields_of(limits) => {
+                    most_fields = most_fields.saturating_mul(10).min(most_fields_of(limits));
+                    io = rest;
+                }
+                // Rare, and larger than the rest of the connection.
+                end => return Box::pin(refusal::http1(&connection, rest, end, inside)).await,
+            }
+        }
     }
 
-    pub(super) async fn serve_http2(self, io: ServerIo) {
+    pub(super) async fn serve_http2(self, mut io: ServerIo) {
         let connection = self.connection;
-        let streams = connection.worker.last_view().table().settings().http2_max_concurrent_streams;
-        let mut builder = http2::Builder::new(LocalExecutor);
-        builder.max_concurrent_streams(streams).max_header_list_size(32 * 1024);
+        io.watch_frames();
+        let view = connection.worker.last_view();
+        let settings = view.table().settings();
+        let mut builder = http2::Builder::new(StreamExecutor::new(&connection));
+        builder
+            .max_concurrent_streams(settings.http2_max_concurrent_streams)
+            // What is larger, and not absurdly so, is refused by us: then there is a line in the log.
+            .max_header_list_size(settings.limits.head.total.saturating_mul(2))
+            .max_pending_accept_reset_streams(PENDING_RESETS)
+            .max_local_error_reset_streams(LOCAL_RESETS)
+            .max_send_buf_size(SEND_BUFFER);
+        drop(view);
         let service = {
             let connection = Rc::clone(&connection);
             service_fn(move |request: http::Request<Incoming>| request::handle(Rc::clone(&connection), request))
         };
-        let protocol = builder.serve_connection(TokioIo::new(io), service);
-        connection.run(protocol).await;
+        let protocol = std::pin::pin!(builder.serve_connection(TokioIo::new(io), service));
+        let end = connection.run(protocol).await;
+        refusal::http2(&connection, &end);
     }
 }
 
-/// Runs the streams of an HTTP/2 connection on the worker of the connection.
-#[derive(Clone, Copy, Debug)]
-struct LocalExecutor;
-
-impl<F: Future + 'static> hyper::rt::Executor<F> for LocalExecutor {
-    fn execute(&self, future: F) {
-        tokio::task::spawn_local(async move {
-            future.await;
-        });
-    }
+/// As many fields as fit into a head: of three bytes each.
+fn most_fields_of(limits: HeadLimits) -> u32 {
+    (limits.total / 3 + 1).clamp(USUAL_FIELDS, MOST_FIELDS)
 }
 
 /// An address as a header value. Formatting machinery costs more than the rest of accepting a connection.
@@ -360,6 +492,8 @@ where
     S: HttpService<Incoming, ResBody = ResponseBody> + Unpin,
     S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
+    const FRAMES: bool = false;
+
     fn graceful_shutdown(self: Pin<&mut Self>) {
         self.graceful_shutdown();
     }
@@ -369,12 +503,14 @@ where
     }
 }
 
-impl<S> Protocol for http2::Connection<TokioIo<ServerIo>, S, LocalExecutor>
+impl<S> Protocol for http2::Connection<TokioIo<ServerIo>, S, StreamExecutor>
 where
     S: HttpService<Incoming, ResBody = ResponseBody>,
     S::Future: 'static,
     S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
+    const FRAMES: bool = true;
+
     fn graceful_shutdown(self: Pin<&mut Self>) {
         self.graceful_shutdown();
     }

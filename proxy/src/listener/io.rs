@@ -1,12 +1,13 @@
-//! The client side of a connection as hyper sees it: plain or TLS, with what was already read, and with counters.
+//! The client side of a connection as hyper sees it: plain or TLS, with what was already read, counted and watched.
 
+use super::watch::{Allowance, FrameWatch, HeadWatch, Verdict, Watch};
 use bytes::{Buf, Bytes, BytesMut};
 use std::{
     io,
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed},
     },
     task::{Context, Poll, ready},
 };
@@ -18,6 +19,9 @@ use tokio_rustls::server::TlsStream;
 
 /// What a client sends first on an HTTP/2 connection (RFC 9113 §3.4).
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// GOAWAY with ENHANCE_YOUR_CALM (RFC 9113 §6.8): any stream may have been processed.
+const GOAWAY: &[u8] = b"\0\0\x08\x07\0\0\0\0\0\x7f\xff\xff\xff\0\0\0\x0b";
 
 /// Enough for the head of most requests; hyper reads the rest.
 const FIRST_READ: usize = 1024;
@@ -31,6 +35,11 @@ pub(super) struct IoCounters {
     write_blocked: AtomicBool,
     /// The connection has left HTTP: its two directions close one by one.
     tunnel: AtomicBool,
+    /// Why the watch stopped the flow, see [`Verdict::code`]; 0 while it flows.
+    verdict: AtomicU8,
+    /// A frame or a header block of HTTP/2 has begun and is not complete.
+    inside: AtomicBool,
+    allowance: Allowance,
 }
 
 /// A connection to a client.
@@ -39,6 +48,9 @@ pub(crate) struct ServerIo {
     stream: Stream,
     /// Read before the protocol was known.
     prefix: Bytes,
+    watch: Watch,
+    /// The last write took all it was given: between two frames, as h2 gives whole ones.
+    between_frames: bool,
     counters: Arc<IoCounters>,
 }
 
@@ -71,6 +83,23 @@ impl IoCounters {
         self.tunnel.store(true, Relaxed);
     }
 
+    /// Why nothing is read any more, if so.
+    pub(super) fn verdict(&self) -> Option<Verdict> {
+        match self.verdict.load(Relaxed) {
+            0 => None,
+            code => Verdict::of_code(code),
+        }
+    }
+
+    /// A frame or a header block of HTTP/2 has begun and is not complete.
+    pub(super) fn is_inside(&self) -> bool {
+        self.inside.load(Relaxed)
+    }
+
+    pub(super) fn allowance(&self) -> &Allowance {
+        &self.allowance
+    }
+
     fn add(counter: &AtomicU64, by: usize) {
         counter.store(counter.load(Relaxed) + by as u64, Relaxed);
     }
@@ -91,11 +120,119 @@ impl IoCounters {
 
 impl ServerIo {
     pub(super) fn plain(stream: TcpStream, counters: Arc<IoCounters>) -> Self {
-        Self { stream: Stream::Plain(stream), prefix: Bytes::new(), counters }
+        Self::over(Stream::Plain(stream), counters)
     }
 
     pub(super) fn tls(stream: TlsStream<TcpStream>, counters: Arc<IoCounters>) -> Self {
-        Self { stream: Stream::Tls(Box::new(stream)), prefix: Bytes::new(), counters }
+        Self::over(Stream::Tls(Box::new(stream)), counters)
+    }
+
+    fn over(stream: Stream, counters: Arc<IoCounters>) -> Self {
+        Self { stream, prefix: Bytes::new(), watch: Watch::Nothing, between_frames: true, counters }
+    }
+
+    /// Watches heads of HTTP/1 from here on.
+    pub(super) fn watch_heads(&mut self, watch: HeadWatch) {
+        self.watch = Watch::Heads(watch);
+    }
+
+    /// Watches frames of HTTP/2 from here on.
+    pub(super) fn watch_frames(&mut self) {
+        self.watch = Watch::Frames(Box::new(FrameWatch::new()));
+    }
+
+    /// Part of a head of HTTP/1 was read, and the rest was not.
+    pub(super) fn is_inside_head(&self) -> bool {
+        matches!(&self.watch, Watch::Heads(watch) if watch.is_inside_head())
+    }
+
+    /// Part of a body of HTTP/1 was not read, or it cannot be told.
+    pub(super) fn is_inside_body(&self) -> bool {
+        matches!(&self.watch, Watch::Heads(watch) if watch.is_inside_body())
+    }
+
+    /// Goes back to before `read`, which a protocol has read and not used, and forgets the verdict.
+    pub(super) fn rewind(&mut self, read: Bytes) {
+        if self.prefix.is_empty() {
+            self.prefix = read;
+        } else if !read.is_empty() {
+            self.prefix = [read, std::mem::take(&mut self.prefix)].concat().into();
+        }
+        self.watch = Watch::Nothing;
+        self.counters.verdict.store(0, Relaxed);
+    }
+
+    /// What was read and not used by anybody.
+    pub(super) fn unread(&self) -> &[u8] {
+        &self.prefix
+    }
+
+    /// Lets the client read what was written to it: closing with unread bytes would reset the connection, and with it
+    /// the answer. Ends when the client closes; the caller limits the time.
+    pub(super) async fn linger(mut self) -> io::Result<()> {
+        self.flush().await?;
+        match &mut self.stream {
+            Stream::Plain(stream) => stream.shutdown().await?,
+            Stream::Tls(stream) => stream.shutdown().await?,
+        }
+        let mut rest = BytesMut::with_capacity(FIRST_READ);
+        while self.stream_read(&mut rest).await? > 0 {
+            rest.clear();
+        }
+        Ok(())
+    }
+
+    /// Shows the watch what was read; what it objects to is held back.
+    #[inline]
+    fn look(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>, before: usize) -> Poll<io::Result<()>> {
+        let read = &buf.filled()[before..];
+        match &mut self.watch {
+            Watch::Nothing => {}
+            Watch::Heads(_) if self.counters.tunnel.load(Relaxed) => self.watch = Watch::Nothing,
+            Watch::Heads(watch) => {
+                if let Err((at, verdict)) = watch.see(read) {
+                    return self.hold_back(buf, before + at, before, verdict);
+                }
+            }
+            Watch::Frames(watch) => {
+                let counters = &self.counters;
+                let seen = watch.see(read, &counters.allowance, counters.written());
+                counters.inside.store(watch.is_inside(), Relaxed);
+                if seen.is_err() {
+                    return Poll::Ready(Err(self.calm_down(cx)));
+                }
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    #[cold]
+    fn hold_back(
+        &mut self,
+        buf: &mut ReadBuf<'_>,
+        from: usize,
+        before: usize,
+        verdict: Verdict,
+    ) -> Poll<io::Result<()>> {
+        self.prefix = [&buf.filled()[from..], &self.prefix].concat().into();
+        buf.set_filled(from);
+        self.counters.verdict.store(verdict.code(), Relaxed);
+        // Nothing read would mean the end of the stream.
+        if from == before { Poll::Pending } else { Poll::Ready(Ok(())) }
+    }
+
+    /// Ends an HTTP/2 connection as h2 would if it could be told to (RFC 9113 §5.4.1).
+    #[cold]
+    fn calm_down(&mut self, cx: &mut Context<'_>) -> io::Error {
+        self.counters.verdict.store(Verdict::Flood.code(), Relaxed);
+        if self.between_frames && !self.counters.write_blocked() {
+            // The client may not take it: it gets the end of the connection anyway.
+            let _ = match &mut self.stream {
+                Stream::Plain(stream) => Pin::new(stream).poll_write(cx, GOAWAY),
+                Stream::Tls(stream) => Pin::new(stream).poll_write(cx, GOAWAY),
+            };
+        }
+        io::Error::other("more frames that do nothing than a client may send")
     }
 
     /// Reads until it is known whether the client speaks HTTP/2 by prior knowledge. What was read is read again by the
@@ -127,6 +264,9 @@ impl AsyncRead for ServerIo {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buf.filled().len();
+        if this.counters.verdict.load(Relaxed) != 0 && !this.counters.tunnel.load(Relaxed) {
+            return Poll::Pending;
+        }
         if this.prefix.is_empty() {
             ready!(match &mut this.stream {
                 Stream::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
@@ -140,8 +280,9 @@ impl AsyncRead for ServerIo {
                 this.prefix = Bytes::new();
             }
         }
+        let looked = this.look(cx, buf, before);
         IoCounters::add(&this.counters.read, buf.filled().len() - before);
-        Poll::Ready(Ok(()))
+        looked
     }
 }
 
@@ -152,6 +293,7 @@ impl AsyncWrite for ServerIo {
             Stream::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
             Stream::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
         };
+        this.between_frames = matches!(result, Poll::Ready(Ok(written)) if written == buf.len());
         this.counters.wrote(&result);
         result
     }
@@ -166,6 +308,10 @@ impl AsyncWrite for ServerIo {
             Stream::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             Stream::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
         };
+        if matches!(this.watch, Watch::Frames(_)) {
+            let all: usize = bufs.iter().map(|buf| buf.len()).sum();
+            this.between_frames = matches!(result, Poll::Ready(Ok(written)) if written == all);
+        }
         this.counters.wrote(&result);
         result
     }

@@ -1,6 +1,8 @@
 //! The cells as metric families of the Prometheus text format.
 
-use super::series::{Cell, Histogram, LENGTH_BUCKETS, SIZE_BUCKETS, Series, SeriesKey, TIME_BUCKETS, WorkerMetrics};
+use super::series::{
+    Cell, Histogram, LENGTH_BUCKETS, Refusal, SIZE_BUCKETS, Series, SeriesKey, TIME_BUCKETS, WorkerMetrics,
+};
 use crate::{Handle, table::RouteLabels};
 use prometheus::{
     core::{Collector, Desc},
@@ -127,8 +129,18 @@ impl ProxyCollector {
         }
         let mut connections_total =
             family("nginx_process_connections_total", "Client connections since start", proto::MetricType::COUNTER);
-        for state in ["accepted", "handled"] {
-            connections_total.mut_metric().push(counter(with("state", state), accepted));
+        let of = |refusal: Refusal| -> u64 { workers.iter().map(|worker| worker.refused(refusal).get()).sum() };
+        let unhandled: u64 = Refusal::ALL.into_iter().filter(|refusal| refusal.is_of_connection()).map(of).sum();
+        for (state, value) in [("accepted", accepted), ("handled", accepted.saturating_sub(unhandled))] {
+            connections_total.mut_metric().push(counter(with("state", state), value));
+        }
+        let mut refused = family(
+            "nginx_process_refused_total",
+            "Clients refused or cut off since start for what they sent, or did not take",
+            proto::MetricType::COUNTER,
+        );
+        for refusal in Refusal::ALL {
+            refused.mut_metric().push(counter(with("reason", refusal.name()), of(refusal)));
         }
         let mut requests_total =
             family("nginx_process_requests_total", "Requests since start", proto::MetricType::COUNTER);
@@ -140,7 +152,7 @@ impl ProxyCollector {
         );
         let errors = total(|worker| &worker.proxy_protocol_errors);
         proxy_errors.mut_metric().push(counter(self.labels(Vec::new()), errors));
-        vec![connections, connections_total, requests_total, proxy_errors]
+        vec![connections, connections_total, requests_total, proxy_errors, refused]
     }
 }
 

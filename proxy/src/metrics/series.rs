@@ -38,7 +38,31 @@ pub(crate) struct WorkerMetrics {
     pub(crate) requests: Cell,
     /// Requests being answered right now.
     pub(crate) active: Cell,
+    refused: [Cell; Refusal::ALL.len()],
     pub(super) series: Mutex<HashMap<SeriesKey, Arc<Series>>>,
+}
+
+/// Why a client was refused or cut off before, or instead of, an answer to a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// A head that is not HTTP: 400.
+    BadRequest,
+    /// A request line beyond the limit: 414.
+    LongLine,
+    /// A head beyond the limit: 400, or 431.
+    LargeHead,
+    /// A head that was not complete in time.
+    SlowHead,
+    /// HTTP/2 broken beyond repair.
+    Protocol,
+    /// Too many frames that do nothing.
+    Flood,
+    /// The client did not take what it asked for.
+    Stalled,
+    /// The worker has as many connections as it may.
+    Connections,
+    /// The client has as many connections as it may.
+    ConnectionsPerClient,
 }
 
 /// What distinguishes one series from another.
@@ -112,8 +136,49 @@ impl WorkerMetrics {
         self.accepted.get().wrapping_sub(self.closed.get())
     }
 
+    pub(crate) fn refused(&self, refusal: Refusal) -> &Cell {
+        &self.refused[refusal as usize]
+    }
+
     fn series(&self, key: SeriesKey) -> Arc<Series> {
         Arc::clone(self.series.lock().entry(key).or_default())
+    }
+}
+
+// === impl Refusal ===
+
+impl Refusal {
+    /// In the order of their numbers.
+    pub(super) const ALL: [Self; 9] = [
+        Self::BadRequest,
+        Self::LongLine,
+        Self::LargeHead,
+        Self::SlowHead,
+        Self::Protocol,
+        Self::Flood,
+        Self::Stalled,
+        Self::Connections,
+        Self::ConnectionsPerClient,
+    ];
+
+    /// The label.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::BadRequest => "bad_request",
+            Self::LongLine => "long_request_line",
+            Self::LargeHead => "large_head",
+            Self::SlowHead => "slow_head",
+            Self::Protocol => "protocol_error",
+            Self::Flood => "flood",
+            Self::Stalled => "stalled",
+            Self::Connections => "connections",
+            Self::ConnectionsPerClient => "connections_per_client",
+        }
+    }
+
+    /// Before there was a connection to speak of.
+    pub(super) fn is_of_connection(self) -> bool {
+        matches!(self, Self::Connections | Self::ConnectionsPerClient)
     }
 }
 

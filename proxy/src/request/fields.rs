@@ -43,10 +43,15 @@ pub(super) struct Fields<'a> {
     pub(super) claims: Claims<'a>,
     /// The body has a transfer coding besides `chunked`, which we could neither decode nor pass on.
     pub(super) unknown_coding: bool,
+    /// `chunked` is applied more than once, which nobody may do (RFC 9112 §6.1).
+    pub(super) chunked_twice: bool,
     /// `Connection` names further fields that end here.
     names_fields: bool,
     cookies: usize,
     names: Names,
+    /// Bytes of the largest value, and of all.
+    pub(super) longest: usize,
+    pub(super) bytes: usize,
 }
 
 // === impl Fields ===
@@ -57,6 +62,8 @@ impl<'a> Fields<'a> {
         let mut fields = Self { names, ..Self::default() };
         let claims = &mut fields.claims;
         for (name, value) in headers {
+            fields.longest = fields.longest.max(value.len());
+            fields.bytes += value.len();
             match Role::of(name, names) {
                 Role::Pass | Role::Drop => {}
                 Role::Host => {
@@ -68,7 +75,10 @@ impl<'a> Fields<'a> {
                 Role::ContentLength => fields.content_length = Some(value),
                 Role::Cookie => fields.cookies += 1,
                 Role::TransferEncoding => {
-                    fields.unknown_coding |= !value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
+                    if !value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked") {
+                        fields.unknown_coding = true;
+                        fields.chunked_twice |= is_chunked_twice(value.as_bytes());
+                    }
                 }
                 Role::RequestId => fields.request_id = Some(value).filter(|value| !value.is_empty()),
                 Role::ForwardedFor => {
@@ -105,6 +115,11 @@ impl<'a> Fields<'a> {
             join_cookies(headers, out);
         }
     }
+}
+
+fn is_chunked_twice(codings: &[u8]) -> bool {
+    let chunked = |coding: &&[u8]| coding.trim_ascii().eq_ignore_ascii_case(b"chunked");
+    codings.split(|byte| *byte == b',').filter(chunked).count() > 1
 }
 
 /// HTTP/2 clients may send a field per cookie; HTTP/1.1 wants one line (RFC 9113 §8.2.3).

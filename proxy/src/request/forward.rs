@@ -14,7 +14,7 @@ use crate::{
     upstream::{self, Target, Unanswered, connect::connect, http2},
 };
 use http::{
-    HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version, header,
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header,
     request::Parts,
     uri::{Authority, Scheme},
 };
@@ -25,6 +25,7 @@ pub(super) const UPGRADE: HeaderValue = HeaderValue::from_static("upgrade");
 /// Tries that do not count because they only met a connection that had come to its end. One is enough for HTTP/1.1, where
 /// the second connection is new; an endpoint of HTTP/2 may refuse streams for as long as it is asked.
 const FREE_TRIES: u32 = 3;
+const CHUNKED: HeaderValue = HeaderValue::from_static("chunked");
 const TRAILERS: HeaderValue = HeaderValue::from_static("trailers");
 
 /// A response head, and what delivers the rest.
@@ -121,6 +122,12 @@ impl<'a> Outbound<'a> {
         *request.headers_mut() = self.headers();
         if self.protocol.is_http2() {
             self.make_http2(&mut request);
+        } else if self.fields.content_length.is_none()
+            && matches!(self.head.method, Method::GET | Method::HEAD)
+            && !matches!(request.body(), RequestBody::Empty)
+        {
+            // hyper drops a body without a length of these methods unless it is told how to frame it.
+            request.headers_mut().insert(header::TRANSFER_ENCODING, CHUNKED);
         }
         request
     }

@@ -1,7 +1,10 @@
 //! Which host and which path a request is for. Everything that HTTP leaves ambiguous ends here.
 
 use super::fields::Fields;
-use crate::{error::ProxyError, table::normalize_path};
+use crate::{
+    error::ProxyError,
+    table::{HeadLimits, normalize_path},
+};
 use http::{HeaderValue, Method, Version, request::Parts};
 use std::borrow::Cow;
 
@@ -12,6 +15,9 @@ use std::borrow::Cow;
 pub(super) fn host(head: &Parts, fields: &Fields<'_>) -> Result<HeaderValue, ProxyError> {
     if fields.hosts > 1 {
         return Err(ProxyError::BadRequest("more than one Host"));
+    }
+    if fields.hosts == 0 && head.version == Version::HTTP_11 {
+        return Err(ProxyError::BadRequest("no Host"));
     }
     let value = match (head.uri.authority(), fields.host) {
         (Some(authority), Some(field))
@@ -31,7 +37,10 @@ pub(super) fn host(head: &Parts, fields: &Fields<'_>) -> Result<HeaderValue, Pro
 }
 
 /// The path of a request in normal form.
-pub(super) fn path(head: &Parts) -> Result<Cow<'_, str>, ProxyError> {
+pub(super) fn path<'a>(head: &'a Parts, limits: &HeadLimits) -> Result<Cow<'a, str>, ProxyError> {
+    if head.uri.path_and_query().is_some_and(|target| target.as_str().len() > limits.line as usize) {
+        return Err(ProxyError::TargetTooLong);
+    }
     if matches!(head.method, Method::CONNECT | Method::TRACE) {
         return Err(ProxyError::MethodNotAllowed);
     }
@@ -81,6 +90,7 @@ mod tests {
         };
         assert_eq!(ok(Version::HTTP_11, "/", &["A.example:80"]), Some("A.example:80".to_owned()));
         assert_eq!(ok(Version::HTTP_11, "http://b.example/x", &["a.example"]), Some("b.example".to_owned()));
+        assert_eq!(ok(Version::HTTP_11, "http://b.example/x", &[]), None);
         assert_eq!(ok(Version::HTTP_2, "http://b.example/x", &[]), Some("b.example".to_owned()));
         assert_eq!(ok(Version::HTTP_2, "http://b.example/x", &["B.example"]), Some("b.example".to_owned()));
         assert_eq!(ok(Version::HTTP_2, "http://b.example/x", &["c.example"]), None);

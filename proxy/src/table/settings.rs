@@ -1,6 +1,6 @@
 //! Settings of the whole process that may change while it runs.
 
-use super::{Compression, Headers, StreamSettings, Trust};
+use super::{Compression, Headers, Limits, StreamSettings, Trust};
 use http::HeaderValue;
 use serde::Serialize;
 use std::time::Duration;
@@ -16,6 +16,8 @@ pub struct Settings {
     pub client_header_timeout: Duration,
     /// Longest pause between two reads of a request body.
     pub client_body_timeout: Duration,
+    /// Request heads and connections.
+    pub limits: Limits,
     /// Concurrent streams per HTTP/2 connection.
     pub http2_max_concurrent_streams: u32,
     /// Whether HTTP/2 is offered by ALPN and accepted by prior knowledge.
@@ -75,6 +77,7 @@ impl Default for Settings {
             keep_alive_requests: 1000,
             client_header_timeout: Duration::from_secs(60),
             client_body_timeout: Duration::from_secs(60),
+            limits: Limits::default(),
             http2_max_concurrent_streams: 128,
             http2: true,
             hsts: Some(Hsts::new(31_536_000, true, false)),

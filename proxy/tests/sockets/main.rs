@@ -4,9 +4,11 @@
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "blocking clients and endpoints, in threads")]
 
 mod compression;
+mod floods;
 mod harness;
 mod hop;
 mod http2;
+mod limits;
 mod plain;
 mod proxy_protocol;
 mod streams;

@@ -5,12 +5,14 @@ use super::{
         annotation::{affinity, proxying},
         grammar::{self, Objection, Value},
     },
-    Draft, Key,
+    Draft, HeadBuffers, Key,
 };
-use rust_nginx_proxy::table::LoadBalancing;
+use rust_nginx_proxy::table::{HeadLimits, Limits, LoadBalancing};
 use std::{net::IpAddr, num::NonZeroUsize};
 
 const ROUTE_DEFAULT: &str = "Default of the annotation.";
+
+const BUFFERS: Value = Value::Text("a number and a size, such as `4 8k`");
 
 pub(super) const KEYS: &[Key] = &[
     Key::new(
@@ -33,6 +35,29 @@ pub(super) const KEYS: &[Key] = &[
         .served(client_header_timeout),
     Key::new("client-body-timeout", Value::Seconds, "60", "Longest pause between two reads of a request body; 408.")
         .served(client_body_timeout),
+    Key::new(
+        "large-client-header-buffers",
+        BUFFERS,
+        "4 8k",
+        "Limits of request heads: a line fits into one buffer (else 414 or 400), the head into all.",
+    )
+    .served(large_client_header_buffers),
+    Key::new(
+        "client-header-buffer-size",
+        Value::Size,
+        "1k",
+        "Limits of request heads too, where it is larger than the large buffers.",
+    )
+    .served(client_header_buffer_size),
+    Key::new("max-worker-connections", Value::Integer, "16384", "Client connections per worker; more are closed.")
+        .served(max_worker_connections),
+    Key::new(
+        "max-connections-per-client",
+        Value::Integer,
+        "0",
+        "Client connections per address, or per /64 network of IPv6, over all workers; 0 is no limit.",
+    )
+    .served(max_connections_per_client),
     Key::new("http2-max-concurrent-streams", Value::Integer, "128", "Requests at the same time per HTTP/2 connection.")
         .served(http2_max_concurrent_streams),
     Key::new("generate-request-id", Value::Bool, "true", "Gives requests without X-Request-ID one.")
@@ -81,8 +106,6 @@ pub(super) const KEYS: &[Key] = &[
         .served(load_balance),
     // Not served yet.
     Key::new("client-body-buffer-size", Value::Size, "8k", ROUTE_DEFAULT),
-    Key::new("client-header-buffer-size", Value::Size, "1k", "First buffer for a request head."),
-    Key::new("large-client-header-buffers", Value::Text("a number and a size"), "4 8k", "Limits of request heads."),
     Key::new("proxy-request-buffering", Value::Words(&["on", "off"]), "on", ROUTE_DEFAULT),
     Key::new("proxy-buffering", Value::Words(&["on", "off"]), "off", ROUTE_DEFAULT),
     Key::new("proxy-buffer-size", Value::Size, "4k", ROUTE_DEFAULT),
@@ -96,6 +119,21 @@ pub(super) const KEYS: &[Key] = &[
     Key::new("service-upstream", Value::Bool, "false", ROUTE_DEFAULT).route(affinity::service_upstream),
     Key::new("grpc-buffer-size-kb", Value::Integer, "0", "Buffer of gRPC responses."),
 ];
+
+impl Draft {
+    /// nginx's buffers for a request head, of which each key says a part.
+    fn head_buffers(&mut self, buffers: HeadBuffers) -> Result<(), Objection> {
+        let HeadBuffers { first, large: (number, size) } = buffers;
+        self.settings.limits.head = HeadLimits::of_buffers(first, number, size).ok_or_else(|| {
+            Objection::Malformed(format!(
+                "heads of {number} × {size} bytes, or one buffer of {first}, are not between 1 byte and {} MiB",
+                HeadLimits::MOST >> 20
+            ))
+        })?;
+        self.head_buffers = buffers;
+        Ok(())
+    }
+}
 
 fn worker_processes(draft: &mut Draft, text: &str) -> Result<(), Objection> {
     draft.process.workers = match text {
@@ -155,6 +193,32 @@ fn client_body_timeout(draft: &mut Draft, text: &str) -> Result<(), Objection> {
 
 fn http2_max_concurrent_streams(draft: &mut Draft, text: &str) -> Result<(), Objection> {
     draft.settings.http2_max_concurrent_streams = grammar::positive(text)?.get();
+    Ok(())
+}
+
+fn large_client_header_buffers(draft: &mut Draft, text: &str) -> Result<(), Objection> {
+    let buffers = match text.split_whitespace().collect::<Vec<_>>()[..] {
+        [number, size] => (grammar::positive(number)?.get().into(), grammar::size(size)?),
+        _ => return Err(BUFFERS.rejects(text)),
+    };
+    draft.head_buffers(HeadBuffers { large: buffers, ..draft.head_buffers })
+}
+
+fn client_header_buffer_size(draft: &mut Draft, text: &str) -> Result<(), Objection> {
+    draft.head_buffers(HeadBuffers { first: grammar::size(text)?, ..draft.head_buffers })
+}
+
+fn max_worker_connections(draft: &mut Draft, text: &str) -> Result<(), Objection> {
+    // ingress-nginx: 0 is the default.
+    draft.settings.limits.connections = match grammar::count(text)? {
+        0 => Limits::default().connections,
+        count => count,
+    };
+    Ok(())
+}
+
+fn max_connections_per_client(draft: &mut Draft, text: &str) -> Result<(), Objection> {
+    draft.settings.limits.connections_per_client = grammar::count(text)?;
     Ok(())
 }
 

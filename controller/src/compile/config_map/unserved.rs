@@ -26,7 +26,6 @@ pub(super) const KEYS: &[Key] = &[
     ignored("lua-shared-dicts", INSIDE),
     ignored("main-snippet", INSIDE),
     ignored("map-hash-bucket-size", INSIDE),
-    ignored("max-worker-connections", "connections are limited by memory and file descriptors"),
     ignored("max-worker-open-files", "the limit of the process holds"),
     ignored("nginx-status-ipv4-whitelist", INSIDE),
     ignored("nginx-status-ipv6-whitelist", INSIDE),

@@ -1,0 +1,159 @@
+//! The end of connections whose client was refused before there was a request: the answer, the line in the log, the
+//! count.
+//!
+//! hyper answers what it cannot parse by itself; what the watch objects to is answered here, in nginx's words.
+
+use super::{
+    connection::{Connection, End, Waiting},
+    io::ServerIo,
+    watch::Verdict,
+};
+use crate::{access_log::RefusedEntry, metrics::Refusal};
+use http::StatusCode;
+use std::time::Duration;
+use tokio::io::AsyncWriteExt as _;
+
+/// How long a client that was refused may take to read why (nginx's `lingering_timeout`).
+const LINGER: Duration = Duration::from_secs(5);
+
+/// What hyper refuses as a target.
+const HYPER_TARGET: usize = u16::MAX as usize - 1;
+
+/// What is said to the client, if anything.
+struct Answer {
+    status: StatusCode,
+    title: &'static str,
+}
+
+/// Ends a connection of HTTP/1 that has not ended by itself. `inside`: in the middle of a head.
+pub(super) async fn http1(connection: &Connection, mut io: ServerIo, end: End, inside: bool) {
+    let (refusal, status) = match &end {
+        // The request was answered before its body was here: the client may still be sending it.
+        End::Done => return linger(connection, io).await,
+        End::Stopped(verdict) => {
+            let answer = answer(*verdict);
+            (refusal(*verdict), answer.status)
+        }
+        End::Failed(error) if error.is_parse_too_large() && is_long_target(io.unread()) => {
+            (Refusal::LongLine, StatusCode::URI_TOO_LONG)
+        }
+        End::Failed(error) if error.is_parse_too_large() => {
+            (Refusal::LargeHead, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)
+        }
+        End::Failed(error) if error.is_parse() => (Refusal::BadRequest, StatusCode::BAD_REQUEST),
+        // As nginx: nothing is said to the client, nor to the log if there was no head.
+        End::TimedOut(Waiting::Head) if inside => (Refusal::SlowHead, StatusCode::REQUEST_TIMEOUT),
+        End::TimedOut(Waiting::Client { .. }) => {
+            connection.refused(Refusal::Stalled);
+            return debug(connection, &end);
+        }
+        End::Failed(_) | End::TimedOut(_) => return debug(connection, &end),
+    };
+    debug(connection, &end);
+    connection.refused(refusal);
+    let answered = matches!(end, End::Stopped(_)).then(|| page(&end));
+    log(connection, io.unread(), status, answered.as_ref().map_or(0, |page| page.body));
+    if status == StatusCode::REQUEST_TIMEOUT {
+        return;
+    }
+    if let Some(page) = answered
+        && !matches!(connection.deadline().limit(LINGER, io.write_all(page.text.as_bytes())).await, Some(Ok(())))
+    {
+        return;
+    }
+    linger(connection, io).await;
+}
+
+/// Closes so that the client gets to read its answer.
+async fn linger(connection: &Connection, io: ServerIo) {
+    if let Some(Err(error)) = connection.deadline().limit(LINGER, io.linger()).await {
+        tracing::debug!(%error, peer = %connection.peer(), "client did not wait for its answer");
+    }
+}
+
+/// Notes the end of a connection of HTTP/2.
+pub(super) fn http2(connection: &Connection, end: &End) {
+    match end {
+        End::Done => return,
+        End::Stopped(Verdict::Flood) => connection.refused(Refusal::Flood),
+        End::Failed(_) if connection.verdict() == Some(Verdict::Flood) => connection.refused(Refusal::Flood),
+        End::Failed(error) => match h2_reason(error) {
+            Some(h2::Reason::ENHANCE_YOUR_CALM) => connection.refused(Refusal::Flood),
+            Some(_) => connection.refused(Refusal::Protocol),
+            None => {}
+        },
+        End::TimedOut(Waiting::Head) => connection.refused(Refusal::SlowHead),
+        End::TimedOut(Waiting::Client { .. }) => connection.refused(Refusal::Stalled),
+        End::TimedOut(_) | End::Stopped(_) => {}
+    }
+    debug(connection, end);
+}
+
+fn debug(connection: &Connection, end: &End) {
+    tracing::debug!(?end, peer = %connection.peer(), "client connection ended early");
+}
+
+/// What h2 ended the connection for, if it was not the network, nor the client.
+fn h2_reason(error: &hyper::Error) -> Option<h2::Reason> {
+    let error = std::error::Error::source(error)?.downcast_ref::<h2::Error>()?;
+    error.reason().filter(|_| error.is_go_away() && error.is_library())
+}
+
+fn refusal(verdict: Verdict) -> Refusal {
+    match verdict {
+        Verdict::LongLine => Refusal::LongLine,
+        Verdict::LargeHead | Verdict::ManyFields => Refusal::LargeHead,
+        Verdict::Framing => Refusal::BadRequest,
+        Verdict::Flood => Refusal::Flood,
+    }
+}
+
+fn answer(verdict: Verdict) -> Answer {
+    let (status, title) = match verdict {
+        Verdict::LongLine => (StatusCode::URI_TOO_LONG, "414 Request-URI Too Large"),
+        // nginx's internal status 494.
+        Verdict::LargeHead | Verdict::ManyFields => (StatusCode::BAD_REQUEST, "400 Request Header Or Cookie Too Large"),
+        Verdict::Framing | Verdict::Flood => (StatusCode::BAD_REQUEST, "400 Bad Request"),
+    };
+    Answer { status, title }
+}
+
+/// An answer as it goes over the wire.
+struct Page {
+    text: String,
+    body: usize,
+}
+
+fn page(end: &End) -> Page {
+    let End::Stopped(verdict) = end else { return Page { text: String::new(), body: 0 } };
+    let Answer { status, title } = answer(*verdict);
+    let body = format!(
+        "<html>\r\n<head><title>{title}</title></head>\r\n<body>\r\n<center><h1>{title}</h1></center>\r\n\
+         <hr><center>rust-nginx</center>\r\n</body>\r\n</html>\r\n"
+    );
+    let text = format!(
+        "HTTP/1.1 {status}\r\nContent-Type: text/html\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    Page { text, body: body.len() }
+}
+
+/// The line that nginx would write: with as much of the request line as there is.
+fn log(connection: &Connection, unread: &[u8], status: StatusCode, bytes_sent: usize) {
+    let worker = connection.worker();
+    worker.metrics().requests.add(1);
+    if worker.last_view().table().settings().access_log {
+        let line = unread.trim_ascii_start().split(|byte| *byte == b'\n').next().unwrap_or_default();
+        worker.access_log().write(&RefusedEntry {
+            remote: connection.peer(),
+            line: line.trim_ascii_end(),
+            status,
+            bytes_sent,
+            request_length: unread.len(),
+        });
+    }
+}
+
+fn is_long_target(head: &[u8]) -> bool {
+    head.trim_ascii_start().split(|byte| *byte == b' ').nth(1).is_some_and(|target| target.len() > HYPER_TARGET)
+}

@@ -1,0 +1,22 @@
+//! The watches without a connection, for fuzzing.
+
+use super::watch::{Allowance, FrameWatch, HeadWatch, USUAL_FIELDS};
+use crate::table::HeadLimits;
+
+pub(crate) fn heads(limits: HeadLimits, bytes: &[u8], piece: usize) -> Option<(usize, u8)> {
+    let mut watch = HeadWatch::new(limits, USUAL_FIELDS);
+    let mut before = 0;
+    for part in bytes.chunks(piece) {
+        if let Err((at, verdict)) = watch.see(part) {
+            return Some((before + at, verdict.code()));
+        }
+        before += part.len();
+    }
+    None
+}
+
+pub(crate) fn frames(bytes: &[u8], piece: usize) -> (bool, bool) {
+    let (mut watch, allowance) = (FrameWatch::new(), Allowance::default());
+    let flood = bytes.chunks(piece).any(|part| watch.see(part, &allowance, 0).is_err());
+    (flood, !flood && watch.is_inside())
+}
