@@ -128,7 +128,7 @@ FUZZ_SECONDS ?= 5
 fuzz_host := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 fuzz_coverage := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
-    -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1 --cfg fuzzing
+    -Cllvm-args=-sanitizer-coverage-trace-compares --cfg fuzzing
 
 fuzz: fuzz-lint
 	RUSTFLAGS='$(fuzz_coverage)' $(CARGO) build --locked --release --manifest-path fuzz/Cargo.toml \
@@ -148,7 +148,7 @@ fuzz/Cargo.lock: Cargo.lock fuzz/Cargo.toml
 
 fuzz-lint: fuzz/Cargo.lock
 	$(CARGO) fmt --manifest-path fuzz/Cargo.toml --check
-	$(CARGO) clippy --locked --manifest-path fuzz/Cargo.toml --target-dir $(target)/fuzz/lint -- -D warnings
+	$(CARGO) clippy --locked --manifest-path fuzz/Cargo.toml --target-dir $(target) -- -D warnings
 
 demo:
 	$(CARGO) run --locked --release -- demo

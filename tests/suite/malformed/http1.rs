@@ -399,7 +399,7 @@ const LINES: &[Row] = &[
         Last(&["GET /x"]),
     ),
     ("a record of TLS", "RFC 9112 §3", b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00\r\n\r\n", BAD),
-    ("the start of another protocol", "RFC 9112 §3", b"SSH-2.0-OpenSSH_9.9\r\n", BAD),
+    ("the start of another protocol", "RFC 9112 §3", b"SSH-2.0-OpenSSH_9.9\r\n\r\n", BAD),
 ];
 
 /// Fields.
