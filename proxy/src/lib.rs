@@ -29,6 +29,7 @@ mod timeout;
 pub mod tls;
 mod upgrade;
 mod upstream;
+pub mod variable;
 mod worker;
 
 pub use self::{

@@ -15,6 +15,7 @@
 //! Must not know: Kubernetes, sockets, clocks.
 
 mod backend;
+mod balancing;
 mod builder;
 mod by_name;
 mod certificate;
@@ -27,12 +28,13 @@ mod view;
 use self::{backend::Backends, path::PathIndex};
 pub use self::{
     backend::{Backend, BackendIndex, BackendKey, Endpoint, Protocol},
+    balancing::{Affinity, AffinityMode, Ejection, HashBy, LoadBalancing, SameSite},
     builder::{TableBuilder, VirtualHostBuilder},
     certificate::CertificateIndex,
     host::{HostIndex, HostMatch, HostName, InvalidHost},
     path::{BadPath, PathMatch, normalize_path},
-    policy::{Policy, ProtocolChoice, Retry, RetryOn},
-    settings::{Hsts, LoadBalancing, Settings, UpstreamKeepAlive},
+    policy::{Policy, ProtocolChoice, Retry, RetryOn, RetryStatuses},
+    settings::{Hsts, Settings, UpstreamKeepAlive},
 };
 use crate::filter::Filter;
 use http::StatusCode;

@@ -215,7 +215,7 @@ impl Draft {
         };
         match outcome {
             Ok(()) => {}
-            Err(Objection::Malformed(message) | Objection::Unsupported(message)) => {
+            Err(Objection::Malformed(message)) => {
                 warn(Reason::UnsupportedValue, format!("{message}; the default {} holds", key.default));
             }
             Err(Objection::Partly(message)) => warn(Reason::UnsupportedValue, message),

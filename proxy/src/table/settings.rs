@@ -27,8 +27,6 @@ pub struct Settings {
     pub access_log: bool,
     /// Connection pools to the endpoints.
     pub upstream_keep_alive: UpstreamKeepAlive,
-    /// How endpoints are picked.
-    pub load_balancing: LoadBalancing,
 }
 
 /// Value of the `Strict-Transport-Security` header (RFC 6797 §6.1), rendered once.
@@ -48,15 +46,6 @@ pub struct UpstreamKeepAlive {
     pub requests: u32,
 }
 
-/// How an endpoint is picked among the ready ones.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LoadBalancing {
-    /// In turn, per worker, from a random start.
-    #[default]
-    RoundRobin,
-}
-
 // === impl Settings ===
 
 impl Default for Settings {
@@ -72,7 +61,6 @@ impl Default for Settings {
             generate_request_id: true,
             access_log: true,
             upstream_keep_alive: UpstreamKeepAlive::default(),
-            load_balancing: LoadBalancing::default(),
         }
     }
 }
