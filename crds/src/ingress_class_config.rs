@@ -71,6 +71,16 @@ pub struct IngressClassConfigSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^[0-9]+[kKmMgG]?$"))]
     pub proxy_body_size: Option<String>,
+    /// Read the whole body of a request before an endpoint is asked. Key `proxy-request-buffering`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy_request_buffering: Option<bool>,
+    /// Memory for such a body, at most 1m: a number of bytes with an optional suffix k, m or g. Key `client-body-buffer-size`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^[0-9]+[kKmMgG]?$"))]
+    pub client_body_buffer_size: Option<String>,
+    /// How an endpoint is picked. Key `load-balance`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load_balance: Option<LoadBalance>,
     /// Connect to the address of the Service instead of its endpoints. Key `service-upstream`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_upstream: Option<bool>,
@@ -89,6 +99,18 @@ pub enum RiskLevel {
     Critical,
 }
 
+/// How an endpoint is picked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LoadBalance {
+    /// In turn.
+    RoundRobin,
+    /// By response time.
+    Ewma,
+    /// The one with fewer requests under way.
+    LeastRequest,
+}
+
 /// An outcome after which another endpoint is tried, in nginx's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -97,6 +119,29 @@ pub enum RetryOn {
     Error,
     /// Connecting, sending or reading the head took too long.
     Timeout,
+    /// The head of the response is none.
+    InvalidHeader,
+    /// The response has this status.
+    #[serde(rename = "http_500")]
+    Http500,
+    /// The response has this status.
+    #[serde(rename = "http_502")]
+    Http502,
+    /// The response has this status.
+    #[serde(rename = "http_503")]
+    Http503,
+    /// The response has this status.
+    #[serde(rename = "http_504")]
+    Http504,
+    /// The response has this status.
+    #[serde(rename = "http_403")]
+    Http403,
+    /// The response has this status.
+    #[serde(rename = "http_404")]
+    Http404,
+    /// The response has this status.
+    #[serde(rename = "http_429")]
+    Http429,
     /// Also methods that are not idempotent.
     NonIdempotent,
 }

@@ -5,7 +5,7 @@
 
 mod ingress_class_config;
 
-pub use self::ingress_class_config::{IngressClassConfig, IngressClassConfigSpec, RetryOn, RiskLevel};
+pub use self::ingress_class_config::{IngressClassConfig, IngressClassConfigSpec, LoadBalance, RetryOn, RiskLevel};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt as _;
 

@@ -1,10 +1,33 @@
 //! Picks an endpoint of a backend. State is per worker and keyed by backend, so that it outlives tables.
+//!
+//! A route that takes turns, which is the default, costs a number that is counted up. Everything else has [`Peers`]:
+//! what is remembered about each endpoint, made when a request of such a route comes for the first time and made anew
+//! when the endpoints change. Nothing is shared between backends, even where they have an endpoint in common: what one
+//! tenant's requests meet must not decide about another's.
 
+mod budget;
+mod peers;
+mod picker;
+mod ring;
 mod round_robin;
+mod session;
 
-use self::round_robin::RoundRobin;
-use crate::table::{Backend, BackendIndex, BackendKey, Endpoint};
-use std::{collections::HashMap, rc::Rc};
+use self::{budget::Budget, peers::Peers, round_robin::RoundRobin};
+pub(crate) use self::{
+    peers::InFlight,
+    picker::{Picked, Picker},
+};
+use crate::{
+    table::{Backend, BackendIndex, BackendKey},
+    timeout::Tick,
+};
+use rand::{SeedableRng as _, rngs::SmallRng};
+use std::{
+    cell::{OnceCell, RefCell},
+    collections::HashMap,
+    rc::Rc,
+    sync::Arc,
+};
 
 /// The balancer state of one worker.
 #[derive(Debug, Default)]
@@ -19,6 +42,9 @@ pub(crate) struct Balancers {
 pub(crate) struct State {
     key: BackendKey,
     round_robin: RoundRobin,
+    budget: Budget,
+    peers: RefCell<Option<Rc<Peers>>>,
+    random: OnceCell<RefCell<SmallRng>>,
 }
 
 // === impl Balancers ===
@@ -50,19 +76,40 @@ impl Balancers {
 
 impl State {
     fn new(key: BackendKey) -> Self {
-        Self { key, round_robin: RoundRobin::default() }
+        Self {
+            key,
+            round_robin: RoundRobin::default(),
+            budget: Budget::default(),
+            peers: RefCell::new(None),
+            random: OnceCell::new(),
+        }
     }
 
-    /// The next endpoint, if possible none of `tried`. `None` when the backend has no endpoint at all.
-    pub(crate) fn pick(&self, backend: &Backend, tried: &[Endpoint]) -> Option<Endpoint> {
-        let endpoints = backend.endpoints();
-        let first = self.round_robin.next(endpoints)?;
-        if tried.is_empty() || !tried.contains(&first) {
-            return Some(first);
+    /// What retries may cost.
+    pub(crate) fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
+    /// What is known about the endpoints, which are those of the request's table.
+    fn peers(&self, backend: &Arc<Backend>, now: Tick) -> Rc<Peers> {
+        let mut slot = self.peers.borrow_mut();
+        match &*slot {
+            Some(peers) if peers.are_of(backend) => Rc::clone(peers),
+            known => {
+                let fresh = Rc::new(Peers::new(backend, known.as_deref(), now));
+                *slot = Some(Rc::clone(&fresh));
+                fresh
+            }
         }
-        (1..endpoints.len())
-            .filter_map(|_| self.round_robin.next(endpoints))
-            .find(|endpoint| !tried.contains(endpoint))
-            .or(Some(first))
+    }
+
+    /// A random number below `end`, which is not 0.
+    fn random(&self, end: usize) -> usize {
+        use rand::Rng as _;
+        let random = self.random.get_or_init(|| RefCell::new(SmallRng::from_rng(&mut rand::rng())));
+        random.borrow_mut().random_range(0..end)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,8 +2,10 @@
 
 mod compressed;
 mod http2;
+mod stored;
 
-use self::{compressed::Compressed, http2::Http2Body};
+pub(crate) use self::stored::Stored;
+use self::{compressed::Compressed, http2::Http2Body, stored::StoredBody};
 use crate::{
     compress::Encoder,
     error::ProxyError,
@@ -35,6 +37,8 @@ pub(crate) enum RequestBody {
     Client(ClientBody),
     /// The same, after an endpoint had taken the first frames of it and refused the request.
     Again(Box<Again>),
+    /// Read as a whole before.
+    Stored(Box<StoredBody>),
 }
 
 /// A client's body that begins with frames that had been taken from it before.
@@ -115,17 +119,13 @@ impl RequestBody {
         if incoming.is_end_stream() {
             return (Self::Empty, None);
         }
-        let progress = Rc::new(Progress {
-            bytes: Cell::new(0),
-            limit: policy.max_body.unwrap_or(u64::MAX),
-            state: Cell::new(ProgressState::Sending),
-            failure: RefCell::new(None),
-            deadline: Rc::clone(deadline),
-            client_timeout,
-            send_timeout: policy.send_timeout,
-            read_timeout: policy.read_timeout,
-        });
+        let progress = Progress::new(policy, deadline, client_timeout);
         (Self::Client(ClientBody { incoming, progress: Rc::clone(&progress), trailers }), Some(progress))
+    }
+
+    /// A body that was read before, from its beginning.
+    pub(crate) fn stored(stored: &Rc<Stored>, progress: &Rc<Progress>) -> Self {
+        Self::Stored(Box::new(StoredBody::new(Rc::clone(stored), Rc::clone(progress))))
     }
 
     /// The endpoint has taken some of it.
@@ -151,6 +151,7 @@ impl RequestBody {
                 frames.extend(again.frames);
                 again.rest
             }
+            Self::Stored(body) => return Self::Stored(Box::new(body.again())),
         };
         Self::Again(Box::new(Again { frames: frames.into(), rest }))
     }
@@ -160,6 +161,7 @@ impl RequestBody {
             Self::Empty => None,
             Self::Client(body) => Some(&body.progress),
             Self::Again(again) => Some(&again.rest.progress),
+            Self::Stored(body) => Some(body.progress()),
         }
     }
 }
@@ -173,6 +175,7 @@ impl Body for RequestBody {
             Self::Empty => Poll::Ready(None),
             Self::Client(body) => body.poll_frame(cx),
             Self::Again(again) => again.poll_frame(cx),
+            Self::Stored(body) => body.poll_frame(cx),
         }
     }
 
@@ -181,6 +184,7 @@ impl Body for RequestBody {
             Self::Empty => true,
             Self::Client(body) => body.incoming.is_end_stream(),
             Self::Again(again) => again.frames.is_empty() && again.rest.incoming.is_end_stream(),
+            Self::Stored(body) => body.is_end_stream(),
         }
     }
 
@@ -190,6 +194,7 @@ impl Body for RequestBody {
             Self::Client(body) => body.incoming.size_hint(),
             // Only HTTP/2 sends a body again, and does not ask for its size.
             Self::Again(_) => SizeHint::default(),
+            Self::Stored(body) => SizeHint::with_exact(body.remaining()),
         }
     }
 }
@@ -249,6 +254,24 @@ impl ClientBody {
 // === impl Progress ===
 
 impl Progress {
+    pub(crate) fn new(policy: &Policy, deadline: &Rc<Deadline>, client_timeout: Duration) -> Rc<Self> {
+        Rc::new(Self {
+            bytes: Cell::new(0),
+            limit: policy.max_body.unwrap_or(u64::MAX),
+            state: Cell::new(ProgressState::Sending),
+            failure: RefCell::new(None),
+            deadline: Rc::clone(deadline),
+            client_timeout,
+            send_timeout: policy.send_timeout,
+            read_timeout: policy.read_timeout,
+        })
+    }
+
+    /// The body will be sent from its beginning.
+    fn restart(&self) {
+        self.state.set(ProgressState::Sending);
+    }
+
     /// Moves the deadline to what the new state waits for.
     fn enter(&self, state: ProgressState) {
         if state == ProgressState::WaitingForClient && self.state.get() == state {

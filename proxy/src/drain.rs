@@ -74,6 +74,9 @@ pub(crate) enum Phase {
     Cut,
 }
 
+/// Most threads of a worker for what blocks: temporary files.
+const BLOCKING_THREADS: usize = 8;
+
 /// How long the end waits for the last lines of the access log to be written.
 const LAST_LINES: Duration = Duration::from_secs(2);
 
@@ -108,7 +111,11 @@ impl Proxy {
             .map(|(number, (sockets, orders))| {
                 let (done, left) = oneshot::channel();
                 let (handle, phase, log) = (Arc::clone(handle), receiver.clone(), log.clone());
-                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    // Only temporary files use them: more would only wait for the same disk.
+                    .max_blocking_threads(BLOCKING_THREADS)
+                    .build()?;
                 // Here rather than on the worker: a socket that cannot be served must fail the start.
                 let listeners = {
                     let _entered = runtime.enter();

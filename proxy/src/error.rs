@@ -38,6 +38,9 @@ pub(crate) enum ProxyError {
     /// The client broke off while sending its body.
     #[error("client broke off its request body: {0}")]
     ClientBody(hyper::Error),
+    /// A request body could not be kept on disk.
+    #[error("cannot keep the request body in a temporary file: {0}")]
+    TemporaryFile(std::io::Error),
     /// The backend has no ready endpoint; the status is the route's.
     #[error("no ready endpoint")]
     NoEndpoints(StatusCode),
@@ -74,6 +77,8 @@ pub(crate) enum Outcome {
     Error,
     /// `timeout`
     Timeout,
+    /// `invalid_header`
+    InvalidHeader,
     /// Nothing that another endpoint would change.
     Final,
 }
@@ -91,6 +96,7 @@ impl ProxyError {
             Self::UnknownCoding => StatusCode::NOT_IMPLEMENTED,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::ClientTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::TemporaryFile(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::NoEndpoints(status) => *status,
             Self::Connect(_)
             | Self::Tls(_)
@@ -105,6 +111,7 @@ impl ProxyError {
     /// How a retry policy sees the error.
     pub(crate) fn outcome(&self) -> Outcome {
         match self {
+            Self::Upstream(error) if error.is_parse() => Outcome::InvalidHeader,
             Self::Connect(_) | Self::Tls(_) | Self::NoHttp2(_) | Self::Http2(_) | Self::Upstream(_) => Outcome::Error,
             Self::ConnectTimeout | Self::SendTimeout | Self::ReadTimeout => Outcome::Timeout,
             Self::BadRequest(_)
@@ -118,6 +125,7 @@ impl ProxyError {
             | Self::BodyTooLarge
             | Self::ClientTimeout
             | Self::ClientBody(_)
+            | Self::TemporaryFile(_)
             | Self::NoEndpoints(_) => Outcome::Final,
         }
     }
@@ -126,7 +134,12 @@ impl ProxyError {
     pub(crate) fn closes_connection(&self) -> bool {
         matches!(
             self,
-            Self::BadFraming | Self::UnknownCoding | Self::BodyTooLarge | Self::ClientTimeout | Self::ClientBody(_)
+            Self::BadFraming
+                | Self::UnknownCoding
+                | Self::BodyTooLarge
+                | Self::ClientTimeout
+                | Self::ClientBody(_)
+                | Self::TemporaryFile(_)
         )
     }
 }

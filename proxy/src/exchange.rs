@@ -3,6 +3,7 @@
 
 use crate::{
     access_log::{Attempt, Entry, RequestFields},
+    balance::InFlight,
     listener::Connection,
     metrics::{Durations, RouteStats},
 };
@@ -28,6 +29,8 @@ pub(crate) struct Exchange {
     tried: Instant,
     upstream: Durations,
     log: Option<RequestFields>,
+    /// Counts the request for its endpoint, where that decides about others.
+    in_flight: Option<InFlight>,
 }
 
 /// What nginx logs when the client closes before there is an answer.
@@ -55,6 +58,7 @@ impl Exchange {
             tried: start,
             upstream: Durations::default(),
             log: None,
+            in_flight: None,
         })
     }
 
@@ -100,7 +104,8 @@ impl Exchange {
     }
 
     /// A try of an endpoint begins. The first one begins with the request.
-    pub(crate) fn try_started(&mut self) {
+    pub(crate) fn try_started(&mut self, in_flight: Option<InFlight>) {
+        self.in_flight = in_flight;
         if !self.attempts.is_empty() {
             self.tried = Instant::now();
         }
@@ -112,11 +117,12 @@ impl Exchange {
         self.upstream.connect = self.tried.elapsed();
     }
 
-    /// The current try is over: with a response head, or without.
-    pub(crate) fn try_ended(&mut self, endpoint: crate::table::Endpoint, status: Option<StatusCode>) {
+    /// The current try is over: with a response head, or without. Returns how long it took.
+    pub(crate) fn try_ended(&mut self, endpoint: crate::table::Endpoint, status: Option<StatusCode>) -> Duration {
         let time = self.tried.elapsed();
         self.upstream.header = time;
         self.attempts.push(Attempt { endpoint, status, length: 0, time });
+        time
     }
 }
 

@@ -35,6 +35,7 @@ mod timeout;
 pub mod tls;
 mod upgrade;
 mod upstream;
+pub mod variable;
 mod worker;
 
 pub use self::{

@@ -15,7 +15,7 @@ use self::{
 };
 use crate::{
     access_log::RequestFields,
-    body::{RequestBody, ResponseBody},
+    body::{Progress, RequestBody, ResponseBody, Stored},
     compress::Wish,
     error::ProxyError,
     exchange::Exchange,
@@ -30,6 +30,7 @@ use crate::{
     worker::View,
 };
 use http::{HeaderValue, Request, Response, StatusCode, Version, header, request::Parts};
+use http_body::Body as _;
 use hyper::{body::Incoming, upgrade::OnUpgrade};
 use std::{convert::Infallible, rc::Rc};
 
@@ -137,18 +138,33 @@ async fn answer(
         Target::Status(status) => return Ok(Answer::Local(respond::status(status))),
         Target::Backend { backend, no_endpoints } => (backend, no_endpoints),
     };
-    let backend = table.backend(index).as_ref();
+    let backend = table.backend(index);
     if backend.endpoints().is_empty() {
         return Err(ProxyError::NoEndpoints(no_endpoints));
     }
 
-    // Forward, to as many endpoints as the policy allows.
-    let protocol = route.policy.protocol_to(backend, connection.scheme() == Scheme::Https);
+    // The body: read now, or as it is sent.
+    let policy = &route.policy;
+    let protocol = policy.protocol_to(backend, connection.scheme() == Scheme::Https);
     let deadline = connection.request_deadline(head.version);
-    let body_timeout = settings.client_body_timeout;
-    let (body, progress) = RequestBody::new(body, &route.policy, &deadline, body_timeout, protocol.is_http2());
     // Upgrades exist between HTTP/1.1 and HTTP/1.1 only.
     let switch = if protocol.is_http2() { None } else { Switch::of(head.version, fields.upgrade, upgrade) };
+    let body_timeout = settings.client_body_timeout;
+    let has_body = !body.is_end_stream();
+    // Over HTTP/2 both sides may speak at once, as in gRPC.
+    let reads_first = has_body && policy.request_buffering && !protocol.is_http2() && switch.is_none();
+    let (body, progress, stored) = if reads_first {
+        // Boxed, so that requests without a body are not as large as those with one.
+        let read = Box::pin(Stored::read(body, policy, body_timeout, &deadline));
+        let stored = Rc::new(read.await?);
+        let progress = Progress::new(policy, &deadline, body_timeout);
+        (RequestBody::stored(&stored, &progress), Some(progress), Some(stored))
+    } else {
+        let (body, progress) = RequestBody::new(body, policy, &deadline, body_timeout, protocol.is_http2());
+        (body, progress, None)
+    };
+
+    // Forward, to as many endpoints as the policy allows.
     let told = Told {
         client: &client,
         host,
@@ -158,16 +174,17 @@ async fn answer(
         set: &settings.headers.request,
     };
     let wish = Wish::of(&settings.compression, &head);
-    let outbound = Outbound::new(&head, &fields, told, switch.as_ref(), protocol);
-    let policy = &route.policy;
-    let destination = Destination { connection, policy, index, backend, protocol, deadline: &deadline, progress };
-    let answered = forward::forward(&destination, &outbound, body, exchange).await?;
+    let length = stored.as_ref().filter(|_| fields.content_length.is_none()).map(|stored| stored.length());
+    let outbound = Outbound::new(&head, &fields, told, switch.as_ref(), protocol, length);
+    let destination =
+        Destination { connection, route, policy, index, backend, protocol, deadline: &deadline, progress, stored };
+    let (answered, cookie) = forward::forward(&destination, &outbound, body, exchange).await?;
 
     // The response as the client gets it.
     let timeout = policy.read_timeout;
     let (mut parts, body) = match answered {
         Answered::Http1(response, upstream) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-            return switched(response, upstream, switch, policy, &settings.headers);
+            return switched(response, upstream, switch, policy, &settings.headers, cookie);
         }
         Answered::Http1(response, upstream) => {
             let (parts, incoming) = response.into_parts();
@@ -179,6 +196,9 @@ async fn answer(
     };
     hop::strip_response(&mut parts.headers, settings.headers.server);
     settings.headers.hide(&mut parts.headers);
+    if let Some(cookie) = cookie {
+        parts.headers.append(header::SET_COOKIE, cookie);
+    }
     let body = match wish {
         Some(wish) => wish.apply(&settings.compression, &mut parts, body),
         None => body,
@@ -236,6 +256,7 @@ fn switched(
     switch: Option<Switch>,
     policy: &Policy,
     headers: &Headers,
+    cookie: Option<HeaderValue>,
 ) -> Result<Answer, ProxyError> {
     let switch = switch.ok_or(ProxyError::UnaskedSwitch)?;
     let (mut parts, _) = response.into_parts();
@@ -244,6 +265,9 @@ fn switched(
     headers.hide(&mut parts.headers);
     parts.headers.insert(header::CONNECTION, forward::UPGRADE);
     parts.headers.insert(header::UPGRADE, protocol.unwrap_or(switch.protocol));
+    if let Some(cookie) = cookie {
+        parts.headers.append(header::SET_COOKIE, cookie);
+    }
     parts.version = Version::HTTP_11;
     let tunnel = Tunnel { client: switch.client, endpoint, idle: policy.read_timeout.max(policy.send_timeout) };
     Ok(Answer::Switched(Response::from_parts(parts, ResponseBody::empty()), tunnel))

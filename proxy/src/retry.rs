@@ -48,10 +48,16 @@ impl<'a> Tries<'a> {
         let allowed = match error.outcome() {
             Outcome::Error => self.policy.on.error,
             Outcome::Timeout => self.policy.on.timeout,
+            Outcome::InvalidHeader => self.policy.on.invalid_header,
             Outcome::Final => false,
         };
+        allowed && self.are_left()
+    }
+
+    /// True when tries and time are left.
+    pub(crate) fn are_left(&self) -> bool {
         let limit = if self.policy.tries == 0 { UNLIMITED } else { self.policy.tries };
-        allowed && self.used < limit && self.policy.timeout.is_none_or(|timeout| self.started.elapsed() < timeout)
+        self.used < limit && self.policy.timeout.is_none_or(|timeout| self.started.elapsed() < timeout)
     }
 }
 
@@ -81,7 +87,7 @@ mod tests {
 
     #[test]
     fn each_outcome_has_its_own_switch() {
-        let policy = Retry { on: RetryOn { error: false, timeout: true, non_idempotent: false }, ..Retry::default() };
+        let policy = Retry { on: RetryOn { timeout: true, ..RetryOn::NOTHING }, ..Retry::default() };
         let tries = Tries::new(&policy, &Method::GET, Instant::now());
         assert!(!tries.goes_on_after(&error()));
         assert!(tries.goes_on_after(&ProxyError::ReadTimeout));

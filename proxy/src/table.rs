@@ -15,6 +15,7 @@
 //! Must not know: Kubernetes, sockets, clocks.
 
 mod backend;
+mod balancing;
 mod builder;
 mod by_name;
 mod certificate;
@@ -32,6 +33,7 @@ mod view;
 use self::{backend::Backends, path::PathIndex};
 pub use self::{
     backend::{Backend, BackendIndex, BackendKey, Endpoint, Protocol},
+    balancing::{Affinity, AffinityMode, Ejection, HashBy, LoadBalancing, SameSite},
     builder::{TableBuilder, VirtualHostBuilder},
     certificate::CertificateIndex,
     compression::{CodingSettings, Compression, UserAgents},
@@ -39,8 +41,8 @@ pub use self::{
     host::{HostIndex, HostMatch, HostName, InvalidHost},
     limits::{HeadLimits, Limits},
     path::{BadPath, PathMatch, normalize_path},
-    policy::{Policy, ProtocolChoice, Retry, RetryOn},
-    settings::{Hsts, LoadBalancing, Settings, UpstreamKeepAlive},
+    policy::{Policy, ProtocolChoice, Retry, RetryOn, RetryStatuses},
+    settings::{Hsts, Settings, UpstreamKeepAlive},
     stream::{StreamService, StreamSettings, Streams, Transport},
     trust::{Trust, TrustedPeers},
 };

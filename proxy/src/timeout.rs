@@ -18,7 +18,7 @@ const TICK: Duration = Duration::from_millis(TICK_MILLIS);
 const TICK_MILLIS: u64 = 50;
 
 /// A coarse point in time, in ticks since the worker started.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Tick(u64);
 
 /// Slots of the wheel; entries that are further away wait in the last slot and are filed again from there.
@@ -190,6 +190,11 @@ impl Tick {
     /// Ticks since an earlier one.
     pub(crate) fn ticks_since(self, earlier: Self) -> u32 {
         u32::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(u32::MAX)
+    }
+
+    /// The tick so much later.
+    pub(crate) fn after(self, time: Duration) -> Self {
+        Self(self.0.saturating_add(ticks(time)))
     }
 }
 

@@ -59,6 +59,8 @@ pub(crate) struct Connection {
     relay: Relay,
     created: Tick,
     requests: u32,
+    /// Number of the table under which it was taken for its request.
+    table: u32,
 }
 
 type Driver = http1::Connection<TokioIo<UpstreamIo>, RequestBody>;
@@ -109,8 +111,9 @@ impl Equivalent<Key> for Target<'_> {
 // === impl Connection ===
 
 impl Connection {
-    fn new(key: Key, sender: http1::SendRequest<RequestBody>, driver: Driver, now: Tick) -> Self {
-        Self { key, sender, driver: Some(driver), finished: false, relay: Relay::new(), created: now, requests: 0 }
+    fn new(key: Key, sender: http1::SendRequest<RequestBody>, driver: Driver, now: Tick, table: u32) -> Self {
+        let relay = Relay::new();
+        Self { key, sender, driver: Some(driver), finished: false, relay, created: now, requests: 0, table }
     }
 
     /// True after the first request: a failure may then only mean that the endpoint closed an idle connection.

@@ -36,6 +36,8 @@ const TELL_EVERY: Duration = Duration::from_secs(10);
 pub(crate) struct Worker {
     handle: Arc<Handle>,
     view: RefCell<Rc<View>>,
+    /// Counts the tables that were seen.
+    table_number: Cell<u32>,
     pool: RefCell<Pool>,
     balancers: RefCell<Balancers>,
     timers: Rc<Timers>,
@@ -84,6 +86,7 @@ impl Worker {
         let view = Rc::new(View::new(handle.table()));
         Rc::new(Self {
             view: RefCell::new(view),
+            table_number: Cell::new(0),
             pool: RefCell::default(),
             balancers: RefCell::default(),
             timers: Timers::new(),
@@ -228,7 +231,13 @@ impl Worker {
         drop(view);
         let fresh = Rc::new(View::new(Arc::clone(&installed)));
         *self.view.borrow_mut() = Rc::clone(&fresh);
+        self.table_number.set(self.table_number.get().wrapping_add(1));
         fresh
+    }
+
+    /// Changes with every table.
+    pub(crate) fn table_number(&self) -> u32 {
+        self.table_number.get()
     }
 
     /// The table as of the last request: for what need not be newer than that.
@@ -266,13 +275,13 @@ impl Worker {
 
     /// An idle HTTP/1.1 connection to the target.
     pub(crate) fn take(&self, target: upstream::Target<'_>) -> Option<Box<upstream::Connection>> {
-        self.pool.borrow_mut().take(target)
+        self.pool.borrow_mut().take(target, self.table_number.get())
     }
 
     /// Gives a connection back to the pool.
     pub(crate) fn give(&self, connection: Box<upstream::Connection>) {
         let limits = self.view.borrow().table.settings().upstream_keep_alive;
-        self.pool.borrow_mut().give(connection, &limits, self.timers.now());
+        self.pool.borrow_mut().give(connection, &limits, self.timers.now(), self.table_number.get());
     }
 
     /// The pool, with the limits of this moment.
@@ -288,7 +297,8 @@ impl Worker {
             self.access_log.flush();
             let view = self.view();
             let limits = view.table.settings().upstream_keep_alive;
-            if swept.as_ref().is_some_and(|table| Arc::ptr_eq(table, &view.table)) {
+            let late = self.pool.borrow_mut().take_late();
+            if !late && swept.as_ref().is_some_and(|table| Arc::ptr_eq(table, &view.table)) {
                 self.pool.borrow_mut().sweep(&limits, self.timers.now(), |_| true);
                 continue;
             }

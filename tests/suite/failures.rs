@@ -221,7 +221,10 @@ async fn a_restarted_pod_costs_no_request() -> Result<()> {
 
 async fn an_answer_before_the_end_of_the_request_passes() -> Result<()> {
     let pod = Pod::start("a").await?;
-    let site = site(&[&pod]).await?;
+    let rules = ingress("web").class(CLASS).host("a.test", [prefix("/", "app")]);
+    let rules = rules.annotation("nginx.ingress.kubernetes.io/proxy-request-buffering", "off").build();
+    let endpoints = endpoints_at("app", "", &[pod.address]);
+    let site = Site::start([ingress_class(CLASS, CONTROLLER), service("app", 80), endpoints, rules]).await?;
     pod.set(Behaviour::Early(b"HTTP/1.1 413 Too Large\r\nContent-Length: 4\r\nConnection: close\r\n\r\nmuch".to_vec()));
     let mut connection = Connection::open(site.subject.http()).await?;
     connection.write(b"POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 1000000\r\n\r\nbeginning").await?;

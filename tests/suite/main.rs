@@ -11,6 +11,8 @@ use rust_nginx_tests::control_plane::ControlPlane;
 use rust_nginx_tests::{namespace, runner, scratch};
 use tokio::signal::unix::{SignalKind, signal};
 
+/// Which pod gets a request, what a failure leads to, and what is read before a pod hears of it.
+mod balancing;
 /// Traffic while everything changes: not one request may notice.
 mod churn;
 /// Whose an Ingress is: classes by controller, by name, by annotation, by default, and their parameters.
@@ -79,6 +81,7 @@ fn main() -> Result<ExitCode> {
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.spawn(interrupted());
     let tests = [
+        balancing::tests(),
         churn::tests(),
         classes::tests(),
         cluster::tests(),

@@ -48,8 +48,11 @@ async fn site() -> Result<(Site, Pod)> {
     let [service, slice] = backend("app", &[&pod]);
     let rules = ingress("web").class(CLASS).host("a.test", [prefix("/", "app")]);
     let rules = rules.annotation("nginx.ingress.kubernetes.io/proxy-body-size", "0").build();
+    let streamed = ingress("streamed").class(CLASS).host("streamed.test", [prefix("/", "app")]);
+    let streamed = streamed.annotation("nginx.ingress.kubernetes.io/proxy-request-buffering", "off");
+    let streamed = streamed.annotation("nginx.ingress.kubernetes.io/proxy-body-size", "0").build();
     let limited = ingress("limited").class(CLASS).host("limited.test", [prefix("/", "app")]).build();
-    Ok((Site::start([ingress_class(CLASS, CONTROLLER), service, slice, rules, limited]).await?, pod))
+    Ok((Site::start([ingress_class(CLASS, CONTROLLER), service, slice, rules, streamed, limited]).await?, pod))
 }
 
 /// Waits until a growing number has stopped growing.
@@ -232,7 +235,9 @@ async fn parts_of_an_answer_arrive_as_they_are_sent() -> Result<()> {
 async fn parts_of_a_request_arrive_as_they_are_sent() -> Result<()> {
     let (site, pod) = site().await?;
     let mut connection = Connection::open(site.subject.http()).await?;
-    connection.write(b"POST / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n").await?;
+    connection
+        .write(b"POST / HTTP/1.1\r\nHost: streamed.test\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n")
+        .await?;
     wait::until("the pod has the first part", async || {
         let count = pod.received();
         ensure!(count == 5, "it has {count} bytes");
@@ -319,7 +324,8 @@ async fn a_slow_pod_slows_the_client() -> Result<()> {
     pod.set(Behaviour::HoldBody);
     let mut connection = Connection::open(site.subject.http()).await?;
     let length = BUFFERS * 2;
-    connection.write(format!("POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: {length}\r\n\r\n").as_bytes()).await?;
+    let head = format!("POST / HTTP/1.1\r\nHost: streamed.test\r\nContent-Length: {length}\r\n\r\n");
+    connection.write(head.as_bytes()).await?;
     let (mut wire, _) = connection.into_wire();
     let part = vec![b'x'; 0x10000];
     let mut written = 0;

@@ -122,12 +122,26 @@ const GROUPS: [&[Annotation]; 14] = [
     unread::ANNOTATIONS,
 ];
 
+/// Prefix of the annotations that ingress-nginx does not have; it cannot be changed.
+const OWN_PREFIX: &str = "rust-nginx.io";
+
+/// Those with this prefix that are read elsewhere.
+const READ_ELSEWHERE: &[&str] = &[super::ownership::ALLOW_NAMESPACES];
+
+static OWN_BY_NAME: LazyLock<HashMap<&'static str, &'static Annotation>> =
+    LazyLock::new(|| own_registry().map(|annotation| (annotation.name, annotation)).collect());
+
 static BY_NAME: LazyLock<HashMap<&'static str, &'static Annotation>> =
     LazyLock::new(|| registry().map(|annotation| (annotation.name, annotation)).collect());
 
 /// Every annotation, by group.
 pub fn registry() -> impl Iterator<Item = &'static Annotation> {
     GROUPS.iter().copied().flatten()
+}
+
+/// Every annotation under `rust-nginx.io/`.
+pub fn own_registry() -> impl Iterator<Item = &'static Annotation> {
+    affinity::OWN.iter()
 }
 
 /// Applies the annotations of an Ingress to the ConfigMap's defaults.
@@ -140,17 +154,29 @@ pub(super) fn read(
     let settings = globals.routes.clone();
     let mut reading =
         Reading { ingress, globals, findings, outcome: Annotated { settings, is_canary: false, closes_hosts: false } };
-    let prefix = &*options.annotations_prefix;
-    let from = (Bound::Included(prefix), Bound::Unbounded);
-    let ours = ingress.annotations.range::<str, _>(from).take_while(|(key, _)| key.starts_with(prefix));
-    for (key, text) in ours {
-        if let Some(name) = key.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('/')) {
-            reading.annotation(key, name, text);
+    for (key, name, text) in prefixed(ingress, &options.annotations_prefix) {
+        let known = BY_NAME.get(name).copied();
+        reading.annotation(key, known, text, || grammar::hint(name, registry().map(|known| known.name)));
+    }
+    for (key, name, text) in prefixed(ingress, OWN_PREFIX).filter(|(key, ..)| !READ_ELSEWHERE.contains(key)) {
+        let known = OWN_BY_NAME.get(name).copied();
+        if known.is_some() || &*options.annotations_prefix != OWN_PREFIX {
+            reading.annotation(key, known, text, || grammar::hint(name, own_registry().map(|known| known.name)));
         }
     }
     let mut outcome = reading.outcome;
     outcome.settings.finish();
     outcome
+}
+
+/// The annotations of a prefix: key, name, value.
+fn prefixed<'a>(ingress: &'a Ingress, prefix: &'a str) -> impl Iterator<Item = (&'a str, &'a str, &'a str)> {
+    let from = (Bound::Included(prefix), Bound::Unbounded);
+    let ours = ingress.annotations.range::<str, _>(from).take_while(move |(key, _)| key.starts_with(prefix));
+    ours.filter_map(move |(key, text)| {
+        let name = key.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('/'))?;
+        Some((key.as_str(), name, text.as_str()))
+    })
 }
 
 /// The state of reading one Ingress.
@@ -164,16 +190,15 @@ struct Reading<'a> {
 // === impl Reading ===
 
 impl Reading<'_> {
-    fn annotation(&mut self, key: &str, name: &str, text: &str) {
+    fn annotation(&mut self, key: &str, known: Option<&Annotation>, text: &str, hint: impl FnOnce() -> String) {
         let text = trim_lines(text);
         if let Some(word) = self.globals.blocked_words.iter().find(|word| text.contains(&***word)) {
             let message = format!("the value holds {word:?}, which annotation-value-word-blocklist forbids");
             self.close(key, &message, Reach::Path);
             return;
         }
-        let Some(annotation) = BY_NAME.get(name).copied() else {
-            let message =
-                format!("no annotation has this name{}", grammar::hint(name, registry().map(|known| known.name)));
+        let Some(annotation) = known else {
+            let message = format!("no annotation has this name{}", hint());
             let object = about_ingress(&self.ingress.name);
             self.findings.push(Diagnostic::info(object, Reason::UnknownKey, field(key), message));
             return;
@@ -194,9 +219,6 @@ impl Reading<'_> {
                 Ok(()) => {}
                 Err(Objection::Malformed(message)) => {
                     self.warn(key, Reason::AnnotationParsingFailed, format!("{message}; the default holds"));
-                }
-                Err(Objection::Unsupported(message)) => {
-                    self.warn(key, Reason::UnsupportedValue, format!("{message}; the default holds"));
                 }
                 Err(Objection::Partly(message)) => self.warn(key, Reason::UnsupportedValue, message),
             },
@@ -321,7 +343,7 @@ mod tests {
     #[test]
     fn every_annotation_is_declared_once_and_documented() {
         let mut names = BTreeSet::new();
-        for annotation in registry() {
+        for annotation in registry().chain(own_registry()) {
             assert!(names.insert(annotation.name), "{} is declared twice", annotation.name);
             assert!(annotation.doc.ends_with('.'), "{} has no sentence", annotation.name);
             if let Some(original) = annotation.alias_of {
@@ -329,7 +351,7 @@ mod tests {
             }
         }
         // What ingress-nginx 1.15 parses: 136 names and two aliases.
-        let parsed = names.len() - unread::ANNOTATIONS.len();
+        let parsed = names.len() - unread::ANNOTATIONS.len() - own_registry().count();
         assert_eq!(parsed, 138);
     }
 }

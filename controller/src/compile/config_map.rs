@@ -275,7 +275,7 @@ impl Draft {
         };
         match outcome {
             Ok(()) => {}
-            Err(Objection::Malformed(message) | Objection::Unsupported(message)) => {
+            Err(Objection::Malformed(message)) => {
                 warn(Reason::UnsupportedValue, format!("{message}; {}", key.instead()));
             }
             Err(Objection::Partly(message)) => warn(Reason::UnsupportedValue, message),

@@ -28,8 +28,6 @@ pub enum Value {
 pub(super) enum Objection {
     /// It is not in the grammar; nothing was applied.
     Malformed(String),
-    /// It is known, and not served; nothing was applied.
-    Unsupported(String),
     /// Not all of it was applied; the text says what holds.
     Partly(String),
 }

@@ -5,9 +5,14 @@
 use http::StatusCode;
 use rust_nginx_proxy::{
     filter::{Filter, HttpsRedirect, Refuse},
-    table::{PathMatch, Policy},
+    table::{Affinity, Ejection, HashBy, LoadBalancing, PathMatch, Policy},
+    variable::Template,
 };
-use std::sync::Arc;
+use std::{
+    num::{NonZeroU32, NonZeroUsize},
+    sync::Arc,
+    time::Duration,
+};
 
 /// Settings with the reach of a route.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,10 +33,38 @@ pub(super) struct RouteSettings {
     pub(super) retry_non_idempotent: bool,
     /// Requests go to the address of the Service, not to those of its pods.
     pub(super) service_upstream: bool,
+    /// How endpoints are picked.
+    pub(super) balancing: Balancing,
     /// Timeouts, retry, limits.
     pub(super) policy: Policy,
     /// Closed: a guard that cannot be honoured.
     pub(super) refuse: Option<StatusCode>,
+}
+
+/// Endpoints per group without `upstream-hash-by-subset-size`.
+pub(super) const SUBSET_SIZE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(2);
+
+/// How endpoints are picked, setting by setting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Balancing {
+    /// `load-balance`.
+    pub(super) load_balance: LoadBalancing,
+    /// `upstream-hash-by`, which comes before `load-balance`.
+    pub(super) hash_by: Option<Template>,
+    /// `upstream-hash-by-subset`.
+    pub(super) subset: bool,
+    /// `upstream-hash-by-subset-size`.
+    pub(super) subset_size: NonZeroUsize,
+    /// `affinity`, which comes before both.
+    pub(super) affinity: bool,
+    /// What its companions say; `None` is their defaults.
+    pub(super) session: Option<Box<Affinity>>,
+    /// `upstream-ejection-failures`; `None` is off.
+    pub(super) ejection_failures: Option<NonZeroU32>,
+    /// `upstream-ejection-time`.
+    pub(super) ejection_time: Duration,
+    /// `upstream-ejection-percent`.
+    pub(super) ejection_percent: u8,
 }
 
 /// What the place of a route decides about its filters.
@@ -62,6 +95,16 @@ impl RouteSettings {
     /// Brings together what several settings decide. Called once, after the last of them.
     pub(super) fn finish(&mut self) {
         self.policy.retry.on.non_idempotent |= self.retry_non_idempotent;
+        let Balancing { load_balance, hash_by, subset, subset_size, affinity, session, .. } = &self.balancing;
+        self.policy.load_balancing = match hash_by {
+            Some(key) => {
+                LoadBalancing::Hash(Arc::new(HashBy { key: key.clone(), subset: subset.then_some(*subset_size) }))
+            }
+            None => load_balance.clone(),
+        };
+        self.policy.affinity = affinity.then(|| session.as_deref().cloned().unwrap_or_default().into());
+        let Balancing { ejection_failures, ejection_time: time, ejection_percent: max_percent, .. } = self.balancing;
+        self.policy.ejection = ejection_failures.map(|failures| Ejection { failures, time, max_percent });
     }
 
     /// The filters of a route in the order of execution. A closed route needs no other: nothing gets past it.
@@ -98,16 +141,57 @@ impl Default for RouteSettings {
             no_tls_redirect: Arc::new(["/.well-known/acme-challenge".into()]),
             retry_non_idempotent: false,
             service_upstream: false,
+            balancing: Balancing::default(),
             policy: Policy::default(),
             refuse: None,
         }
     }
 }
 
-/// A policy with what another one says about the protocol of endpoints and TLS to them.
-pub(super) fn speaking(policy: &Arc<Policy>, like: &Policy) -> Arc<Policy> {
-    if policy.protocol == like.protocol && policy.tls == like.tls {
+// === impl Balancing ===
+
+impl Balancing {
+    /// The settings of the affinity cookie.
+    pub(super) fn session(&mut self) -> &mut Affinity {
+        self.session.get_or_insert_default()
+    }
+}
+
+impl Default for Balancing {
+    fn default() -> Self {
+        Self {
+            load_balance: LoadBalancing::RoundRobin,
+            hash_by: None,
+            subset: false,
+            subset_size: SUBSET_SIZE,
+            affinity: false,
+            session: None,
+            ejection_failures: None,
+            ejection_time: Duration::from_secs(30),
+            ejection_percent: 50,
+        }
+    }
+}
+
+/// A policy with what another one says about endpoints: what is spoken to them, and which one is picked.
+pub(super) fn towards(policy: &Arc<Policy>, like: &Policy) -> Arc<Policy> {
+    let Policy { protocol, tls, load_balancing, affinity, ejection, slow_start, .. } = like;
+    if policy.protocol == *protocol
+        && policy.tls == *tls
+        && policy.load_balancing == *load_balancing
+        && policy.affinity == *affinity
+        && policy.ejection == *ejection
+        && policy.slow_start == *slow_start
+    {
         return policy.clone();
     }
-    Arc::new(Policy { protocol: like.protocol, tls: like.tls.clone(), ..(**policy).clone() })
+    Arc::new(Policy {
+        protocol: *protocol,
+        tls: tls.clone(),
+        load_balancing: load_balancing.clone(),
+        affinity: affinity.clone(),
+        ejection: *ejection,
+        slow_start: *slow_start,
+        ..(**policy).clone()
+    })
 }

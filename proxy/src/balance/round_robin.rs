@@ -17,9 +17,20 @@ impl Default for RoundRobin {
 }
 
 impl RoundRobin {
-    pub(super) fn next(&self, endpoints: &[Endpoint]) -> Option<Endpoint> {
+    /// The next position among so many, at least one.
+    pub(super) fn next(&self, count: usize) -> usize {
         let position = self.cursor.get();
         self.cursor.set(position.wrapping_add(1));
-        endpoints.get(position.checked_rem(endpoints.len())?).copied()
+        position.checked_rem(count).unwrap_or_default()
+    }
+
+    /// The next endpoint that may be picked, else the next one. `None` when there is none at all.
+    pub(super) fn pick(&self, endpoints: &[Endpoint], may_pick: impl Fn(&Endpoint) -> bool) -> Option<Endpoint> {
+        let first = *endpoints.get(self.next(endpoints.len()))?;
+        if may_pick(&first) {
+            return Some(first);
+        }
+        let mut others = (1..endpoints.len()).map(|_| endpoints[self.next(endpoints.len())]);
+        others.find(|endpoint| may_pick(endpoint)).or(Some(first))
     }
 }

@@ -2,16 +2,18 @@
 
 use super::fields::Fields;
 use crate::{
-    body::{Progress, RequestBody},
-    error::ProxyError,
+    balance::{Picked, Picker},
+    body::{Progress, RequestBody, ResponseBody, Stored},
+    error::{Outcome, ProxyError},
     exchange::Exchange,
     forwarded::{self, Told},
     listener::Connection,
     retry::Tries,
-    table::{Backend, BackendIndex, Endpoint, Policy, Protocol},
+    table::{Backend, BackendIndex, Endpoint, Policy, Protocol, Route},
     timeout::Deadline,
     tls::UpstreamTls,
     upstream::{self, Target, Unanswered, connect::connect, http2},
+    variable::Scope,
 };
 use http::{
     HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header,
@@ -19,7 +21,7 @@ use http::{
     uri::{Authority, Scheme},
 };
 use hyper::{body::Incoming, upgrade::OnUpgrade};
-use std::rc::Rc;
+use std::{rc::Rc, sync::Arc};
 
 pub(super) const UPGRADE: HeaderValue = HeaderValue::from_static("upgrade");
 /// Tries that do not count because they only met a connection that had come to its end. One is enough for HTTP/1.1, where
@@ -37,13 +39,16 @@ pub(super) enum Answered {
 /// Where a request is sent, and under which terms.
 pub(super) struct Destination<'a> {
     pub(super) connection: &'a Rc<Connection>,
+    pub(super) route: &'a Route,
     pub(super) policy: &'a Policy,
     pub(super) index: BackendIndex,
-    pub(super) backend: &'a Backend,
+    pub(super) backend: &'a Arc<Backend>,
     pub(super) protocol: Protocol,
     pub(super) deadline: &'a Rc<Deadline>,
-    /// The client's body while it is streamed; `None` when there is none.
+    /// The client's body while it is sent; `None` when there is none.
     pub(super) progress: Option<Rc<Progress>>,
+    /// The client's body where it was read before.
+    pub(super) stored: Option<Rc<Stored>>,
 }
 
 /// The recipe for the head that an endpoint gets. It borrows the client's head, so that every try makes a fresh one.
@@ -53,6 +58,8 @@ pub(super) struct Outbound<'a> {
     told: Told<'a>,
     switch: Option<&'a Switch>,
     protocol: Protocol,
+    /// Length of the body, where the client's head does not say it.
+    length: Option<u64>,
 }
 
 /// The protocol change that a client asks for.
@@ -100,6 +107,24 @@ impl<'a> Destination<'a> {
     fn expired(&self) -> ProxyError {
         self.progress.as_ref().map_or(ProxyError::ReadTimeout, |progress| progress.expired())
     }
+
+    /// The body for one more try; `None` when it is gone.
+    fn body_again(&self) -> Option<RequestBody> {
+        match (&self.progress, &self.stored) {
+            (None, _) => Some(RequestBody::Empty),
+            (Some(progress), Some(stored)) => Some(RequestBody::stored(stored, progress)),
+            (Some(_), None) => None,
+        }
+    }
+
+    /// Lets go of a response that the client does not get. What has arrived as a whole leaves its connection usable.
+    fn discard(&self, answered: Answered) {
+        if let Answered::Http1(response, upstream) = answered {
+            let worker = self.connection.worker();
+            let timeout = self.policy.read_timeout;
+            drop(ResponseBody::upstream(response.into_body(), upstream, worker, self.deadline, timeout));
+        }
+    }
 }
 
 // === impl Outbound ===
@@ -111,8 +136,24 @@ impl<'a> Outbound<'a> {
         told: Told<'a>,
         switch: Option<&'a Switch>,
         protocol: Protocol,
+        length: Option<u64>,
     ) -> Self {
-        Self { head, fields, told, switch, protocol }
+        Self { head, fields, told, switch, protocol, length }
+    }
+
+    /// What variables stand for. Scheme and port are those of the connection, whatever a proxy in front of us says.
+    fn scope(&self, route: &'a Route, connection: &'a Connection) -> Scope<'a> {
+        let Told { client, host, request_id, .. } = self.told;
+        Scope {
+            head: self.head,
+            host,
+            remote: client.address(),
+            remote_text: client.address_header(),
+            scheme: connection.scheme(),
+            port: connection.port_header(),
+            request_id,
+            labels: &route.labels,
+        }
     }
 
     fn request(&self, body: RequestBody) -> Request<RequestBody> {
@@ -149,6 +190,9 @@ impl<'a> Outbound<'a> {
             headers.append(header::CONNECTION, UPGRADE);
             headers.append(header::UPGRADE, switch.protocol.clone());
         }
+        if let Some(length) = self.length {
+            headers.insert(header::CONTENT_LENGTH, length.into());
+        }
         headers
     }
 
@@ -177,27 +221,28 @@ impl<'a> Outbound<'a> {
     }
 }
 
-/// Tries endpoints until one answers or the policy gives up.
+/// Tries endpoints until one answers or the policy gives up. The client gets the cookie, too.
 pub(super) async fn forward(
     destination: &Destination<'_>,
     outbound: &Outbound<'_>,
     mut body: RequestBody,
     exchange: &mut Exchange,
-) -> Result<Answered, ProxyError> {
-    let worker = destination.connection.worker();
-    let balancer = worker.balancer(destination.index, destination.backend);
-    let mut tries = Tries::new(&destination.policy.retry, &outbound.head.method, exchange.start());
-    let repeatable = tries.may_repeat() && matches!(body, RequestBody::Empty);
+) -> Result<(Answered, Option<HeaderValue>), ProxyError> {
+    let Destination { connection, route, policy, backend, .. } = *destination;
+    let worker = connection.worker();
+    let mut picker = Picker::new(worker.balancer(destination.index, backend), backend, policy, worker.timers());
+    let mut tries = Tries::new(&policy.retry, &outbound.head.method, exchange.start());
     let mut tried: Vec<Endpoint> = Vec::new();
     // After a stale connection the same endpoint is asked again, over HTTP/1.1 on a connection that cannot be stale.
-    let mut again: Option<Endpoint> = None;
+    let mut again: Option<Picked> = None;
     let mut free = FREE_TRIES;
     loop {
         let fresh_only = again.is_some();
-        let picked = again.take().or_else(|| balancer.pick(destination.backend, &tried));
-        let endpoint = picked.ok_or(ProxyError::NoEndpoints(StatusCode::SERVICE_UNAVAILABLE))?;
+        let picked = again.take().or_else(|| picker.pick(&tried, || outbound.scope(route, destination.connection)));
+        let picked = picked.ok_or(ProxyError::NoEndpoints(StatusCode::SERVICE_UNAVAILABLE))?;
+        let endpoint = picked.endpoint;
         tries.begin();
-        exchange.try_started();
+        exchange.try_started(picker.in_flight(&picked));
         let request = outbound.request(body);
         let attempted = if destination.protocol.is_http2() {
             // Boxed, so that the requests of HTTP/1.1 are not as large as those of HTTP/2.
@@ -207,8 +252,23 @@ pub(super) async fn forward(
         };
         let failed = match attempted {
             Ok(answered) => {
-                exchange.try_ended(endpoint, Some(answered.status()));
-                return Ok(answered);
+                let status = answered.status();
+                let time = exchange.try_ended(endpoint, Some(status));
+                if policy.retry.on.statuses.contains(status) {
+                    picker.failed(&picked, time);
+                    let next = if tries.may_repeat() { destination.body_again() } else { None };
+                    if let Some(next) = next.filter(|_| tries.are_left() && picker.may_retry()) {
+                        tracing::debug!(%status, endpoint = %endpoint.address, backend = %backend.key(), "trying another");
+                        destination.discard(answered);
+                        body = next;
+                        tried.push(endpoint);
+                        continue;
+                    }
+                } else {
+                    picker.answered(&picked, time);
+                }
+                let cookie = picker.cookie(route, connection.scheme(), &outbound.head.headers);
+                return Ok((answered, cookie));
             }
             Err(failed) => failed,
         };
@@ -216,23 +276,28 @@ pub(super) async fn forward(
         let failure = destination.progress.as_ref().and_then(|progress| progress.take_failure());
         let stale = failed.stale && failure.is_none() && free > 0;
         let error = failure.unwrap_or(failed.error);
-        let next = failed.body.or_else(|| repeatable.then_some(RequestBody::Empty));
+        let unsent = failed.body.is_some();
+        let next = failed.body.or_else(|| if tries.may_repeat() { destination.body_again() } else { None });
         match next {
             Some(next) if stale => {
                 body = next;
                 tries.forgive();
                 free -= 1;
-                again = Some(endpoint);
+                again = Some(picked);
             }
             next => {
-                exchange.try_ended(endpoint, None);
-                let backend = destination.backend.key();
-                tracing::debug!(%error, endpoint = %endpoint.address, %backend, "try failed");
-                match next {
-                    Some(next) if tries.goes_on_after(&error) => body = next,
-                    _ => return Err(error),
+                let time = exchange.try_ended(endpoint, None);
+                tracing::debug!(%error, endpoint = %endpoint.address, backend = %backend.key(), "try failed");
+                if error.outcome() != Outcome::Final {
+                    picker.failed(&picked, time);
                 }
                 tried.push(endpoint);
+                // Whoever was not reached has no work with it, and whoever was not asked yet no second one.
+                let is_free = unsent && tried.len() < backend.endpoints().len();
+                match next {
+                    Some(next) if tries.goes_on_after(&error) && (is_free || picker.may_retry()) => body = next,
+                    _ => return Err(error),
+                }
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Destinations: a named backend and its endpoints.
 
 use serde::Serialize;
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, num::NonZeroU16, sync::Arc};
 
 /// Identity of a backend across tables; opaque to the proxy, printed in logs and metrics
 /// (`namespace-service-port` in Kubernetes). Cheap to clone.
@@ -20,6 +20,8 @@ pub struct Backend {
     key: BackendKey,
     protocol: Protocol,
     endpoints: Box<[Endpoint]>,
+    /// Of each endpoint; empty when all are 1.
+    weights: Box<[NonZeroU16]>,
 }
 
 /// Backends by position. Positions do not move while backends come and go, so that a virtual host stays valid. A clone
@@ -164,7 +166,19 @@ impl Backend {
     pub fn new(key: BackendKey, protocol: Protocol, mut endpoints: Vec<Endpoint>) -> Self {
         endpoints.sort_unstable();
         endpoints.dedup();
-        Self { key, protocol, endpoints: endpoints.into_boxed_slice() }
+        Self { key, protocol, endpoints: endpoints.into_boxed_slice(), weights: Box::default() }
+    }
+
+    /// The same with the share of the requests that each endpoint gets in comparison with the others. Of two weights for
+    /// one endpoint the larger counts.
+    #[must_use]
+    pub fn weighted(key: BackendKey, protocol: Protocol, mut endpoints: Vec<(Endpoint, NonZeroU16)>) -> Self {
+        endpoints.sort_unstable_by_key(|(endpoint, weight)| (*endpoint, std::cmp::Reverse(*weight)));
+        endpoints.dedup_by_key(|(endpoint, _)| *endpoint);
+        let (endpoints, weights): (Vec<_>, Vec<_>) = endpoints.into_iter().unzip();
+        let equal = weights.iter().all(|weight| *weight == NonZeroU16::MIN);
+        let weights = if equal { Box::default() } else { weights.into_boxed_slice() };
+        Self { key, protocol, endpoints: endpoints.into_boxed_slice(), weights }
     }
 
     /// Identity across tables.
@@ -183,5 +197,11 @@ impl Backend {
     #[must_use]
     pub fn endpoints(&self) -> &[Endpoint] {
         &self.endpoints
+    }
+
+    /// Weights in the order of the endpoints; empty when all are 1.
+    #[must_use]
+    pub fn weights(&self) -> &[NonZeroU16] {
+        &self.weights
     }
 }

@@ -30,8 +30,6 @@ pub struct Settings {
     pub access_log: bool,
     /// Connection pools to the endpoints.
     pub upstream_keep_alive: UpstreamKeepAlive,
-    /// How endpoints are picked.
-    pub load_balancing: LoadBalancing,
     /// Who is believed about a client.
     pub trust: Trust,
     /// Which fields pass, and which are set.
@@ -59,15 +57,6 @@ pub struct UpstreamKeepAlive {
     pub requests: u32,
 }
 
-/// How an endpoint is picked among the ready ones.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LoadBalancing {
-    /// In turn, per worker, from a random start.
-    #[default]
-    RoundRobin,
-}
-
 // === impl Settings ===
 
 impl Default for Settings {
@@ -84,7 +73,6 @@ impl Default for Settings {
             generate_request_id: true,
             access_log: true,
             upstream_keep_alive: UpstreamKeepAlive::default(),
-            load_balancing: LoadBalancing::default(),
             trust: Trust::default(),
             headers: Headers::default(),
             compression: Compression::default(),

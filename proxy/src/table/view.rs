@@ -3,6 +3,7 @@
 use super::{Backend, Endpoint, HostMatch, Policy, Protocol, Route, RouteLabels, Settings, Streams, Table, Target};
 use crate::{filter::Filter, tls::CertificateInfo};
 use serde::Serialize;
+use std::num::NonZeroU16;
 
 /// Everything in a fixed order, indexes resolved to names.
 #[derive(Serialize)]
@@ -48,6 +49,8 @@ struct BackendView<'a> {
     key: &'a str,
     protocol: Protocol,
     endpoints: &'a [Endpoint],
+    #[serde(skip_serializing_if = "<[NonZeroU16]>::is_empty")]
+    weights: &'a [NonZeroU16],
 }
 
 fn is_empty(streams: &Streams) -> bool {
@@ -108,6 +111,11 @@ impl<'a> RouteView<'a> {
 
 impl<'a> BackendView<'a> {
     fn new(backend: &'a Backend) -> Self {
-        Self { key: backend.key().as_str(), protocol: backend.protocol(), endpoints: backend.endpoints() }
+        Self {
+            key: backend.key().as_str(),
+            protocol: backend.protocol(),
+            endpoints: backend.endpoints(),
+            weights: backend.weights(),
+        }
     }
 }

@@ -16,7 +16,7 @@ pub(crate) async fn connect(
 ) -> Result<Box<Connection>, ProxyError> {
     let io = deadline.limit(limit, open(target, false)).await.ok_or(ProxyError::ConnectTimeout)??;
     let (sender, driver) = worker.http1_client().handshake(TokioIo::new(io)).await.map_err(ProxyError::Upstream)?;
-    Ok(Box::new(Connection::new(target.to_key(), sender, driver, worker.timers().now())))
+    Ok(Box::new(Connection::new(target.to_key(), sender, driver, worker.timers().now(), worker.table_number())))
 }
 
 /// Connects, and shakes hands where there is TLS.

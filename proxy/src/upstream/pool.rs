@@ -19,6 +19,8 @@ pub(crate) struct Pool {
     http2: HashMap<Key, Shares>,
     /// Connections without a request, of both protocols.
     total: usize,
+    /// A connection came back from a request that is older than the table: its endpoint may be gone.
+    came_late: bool,
 }
 
 #[derive(Debug)]
@@ -30,12 +32,13 @@ struct Idle {
 // === impl Pool ===
 
 impl Pool {
-    /// Takes an idle HTTP/1.1 connection to the target.
-    pub(crate) fn take(&mut self, target: Target<'_>) -> Option<Box<Connection>> {
+    /// Takes an idle HTTP/1.1 connection to the target; `table` is the number of the table of this moment.
+    pub(crate) fn take(&mut self, target: Target<'_>, table: u32) -> Option<Box<Connection>> {
         let idle = self.idle.get_mut(&target)?;
         while let Some(Idle { mut connection, .. }) = idle.pop() {
             self.total -= 1;
             if connection.is_reusable() {
+                connection.table = table;
                 return Some(connection);
             }
         }
@@ -43,7 +46,7 @@ impl Pool {
     }
 
     /// Gives a connection back after a complete exchange; it is closed when it may not or cannot be used again.
-    pub(crate) fn give(&mut self, mut connection: Box<Connection>, limits: &UpstreamKeepAlive, now: Tick) {
+    pub(crate) fn give(&mut self, mut connection: Box<Connection>, limits: &UpstreamKeepAlive, now: Tick, table: u32) {
         if limits.connections == 0
             || connection.requests >= limits.requests
             || now.since(connection.created) >= limits.max_age
@@ -52,6 +55,7 @@ impl Pool {
             return;
         }
         let full = self.total >= limits.connections as usize;
+        self.came_late |= connection.table != table;
         connection.relay.mute();
         match self.idle.get_mut(&connection.key) {
             Some(idle) => {
@@ -116,6 +120,11 @@ impl Pool {
             self.total += 1;
         }
         shares.changed();
+    }
+
+    /// True when connections may lead to endpoints that the table of the last sweep no longer has.
+    pub(crate) fn take_late(&mut self) -> bool {
+        std::mem::take(&mut self.came_late)
     }
 
     /// Closes connections that are dead, idle for too long, or lead to an endpoint that `keep` no longer knows. What is

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "blocking clients and endpoints, in threads")]
 
+mod balance;
+mod buffering;
 mod compression;
 mod floods;
 mod harness;
@@ -11,6 +13,7 @@ mod http2;
 mod limits;
 mod plain;
 mod proxy_protocol;
+mod retry;
 mod streams;
 mod tls;
 mod trust;

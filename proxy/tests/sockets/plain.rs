@@ -419,3 +419,47 @@ fn a_transfer_coding_that_nobody_speaks_is_501() {
     assert_eq!((response.status(), response.header("connection")), (501, Some("close")));
     assert_eq!(origin.accepted(), 0);
 }
+
+#[test]
+fn connections_to_an_endpoint_that_is_gone_are_closed_and_requests_on_them_end_in_peace() {
+    let closed = Arc::new(AtomicUsize::new(0));
+    let (release, wait) = std::sync::mpsc::sync_channel::<()>(0);
+    let wait = std::sync::Mutex::new(wait);
+    let (arrived, arrival) = std::sync::mpsc::channel();
+    let arrived = std::sync::Mutex::new(arrived);
+    let origin = Origin::raw({
+        let closed = Arc::clone(&closed);
+        move |stream| {
+            let mut client = Client::new(stream);
+            client.stream.set_read_timeout(None).unwrap();
+            while let Some(request) = client.try_read() {
+                if request.start.contains("/slow") {
+                    arrived.lock().unwrap().send(()).unwrap();
+                    wait.lock().unwrap().recv().unwrap();
+                }
+                client.send(ok(b"first"));
+            }
+            closed.fetch_add(1, Ordering::SeqCst);
+        }
+    });
+    let second = Origin::http(|_| ok(b"second"));
+    let proxy = Running::to(&[origin.address]);
+    let mut slow = proxy.connect();
+    slow.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n");
+    arrival.recv_timeout(PATIENCE).unwrap();
+    assert_eq!(proxy.connect().get("/").text(), "first");
+    assert_eq!(origin.accepted(), 2);
+    proxy.handle.install(table(&[second.address], Policy::default(), Settings::default()));
+    let reached = |count| {
+        let deadline = std::time::Instant::now() + PATIENCE;
+        while closed.load(Ordering::SeqCst) < count {
+            assert!(std::time::Instant::now() < deadline, "connections stay open");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    };
+    reached(1);
+    release.send(()).unwrap();
+    assert_eq!(slow.read().text(), "first");
+    // The other one came back after the new table had been looked at.
+    reached(2);
+}

@@ -4,13 +4,15 @@ use super::{
     super::{
         annotation::{affinity, proxying},
         grammar::{self, Objection, Value},
+        route::RouteSettings,
     },
     Draft, HeadBuffers, Key,
 };
-use rust_nginx_proxy::table::{HeadLimits, Limits, LoadBalancing};
+use rust_nginx_proxy::table::{HeadLimits, Limits};
 use std::{net::IpAddr, num::NonZeroUsize};
 
 const ROUTE_DEFAULT: &str = "Default of the annotation.";
+const OWN_DEFAULT: &str = "Default of the annotation of this name under rust-nginx.io.";
 
 const BUFFERS: Value = Value::Text("a number and a size, such as `4 8k`");
 
@@ -65,13 +67,8 @@ pub(super) const KEYS: &[Key] = &[
     Key::new("proxy-connect-timeout", Value::Seconds, "5", ROUTE_DEFAULT).route(proxying::proxy_connect_timeout),
     Key::new("proxy-send-timeout", Value::Seconds, "60", ROUTE_DEFAULT).route(proxying::proxy_send_timeout),
     Key::new("proxy-read-timeout", Value::Seconds, "60", ROUTE_DEFAULT).route(proxying::proxy_read_timeout),
-    Key::new(
-        "proxy-next-upstream",
-        Value::List("`error`, `timeout`, `non_idempotent`, `off`"),
-        "error timeout",
-        ROUTE_DEFAULT,
-    )
-    .route(proxying::proxy_next_upstream),
+    Key::new("proxy-next-upstream", proxying::NEXT_UPSTREAM_WORDS, "error timeout", ROUTE_DEFAULT)
+        .route(proxying::proxy_next_upstream),
     Key::new("proxy-next-upstream-tries", Value::Integer, "3", ROUTE_DEFAULT)
         .route(proxying::proxy_next_upstream_tries),
     Key::new("proxy-next-upstream-timeout", Value::Seconds, "0", ROUTE_DEFAULT)
@@ -102,15 +99,28 @@ pub(super) const KEYS: &[Key] = &[
     .served(upstream_keepalive_time),
     Key::new("upstream-keepalive-requests", Value::Integer, "10000", "Requests per connection to an endpoint.")
         .served(upstream_keepalive_requests),
-    Key::new("load-balance", Value::Words(&["round_robin", "ewma"]), "round_robin", "How an endpoint is picked.")
-        .served(load_balance),
+    Key::new(
+        "load-balance",
+        Value::Words(&["round_robin", "ewma", "least_request"]),
+        "round_robin",
+        "How an endpoint is picked; default of the annotation.",
+    )
+    .route(load_balance),
+    Key::new("client-body-buffer-size", Value::Size, "8k", ROUTE_DEFAULT).route(proxying::client_body_buffer_size),
+    Key::new("proxy-request-buffering", Value::Words(&["on", "off"]), "on", ROUTE_DEFAULT)
+        .route(proxying::proxy_request_buffering),
+    Key::new("proxy-buffering", Value::Words(&["on", "off"]), "off", ROUTE_DEFAULT).ignored(proxying::STREAMED),
+    Key::new("proxy-buffer-size", Value::Size, "4k", ROUTE_DEFAULT).ignored(proxying::LARGE_HEADS),
+    Key::new("proxy-buffers-number", Value::Integer, "4", ROUTE_DEFAULT).ignored(proxying::STREAMED),
+    Key::new("proxy-max-temp-file-size", Value::Size, "1024m", ROUTE_DEFAULT).ignored(proxying::STREAMED),
+    // Ours.
+    Key::new("upstream-ejection-failures", Value::Integer, "0", OWN_DEFAULT)
+        .route(affinity::upstream_ejection_failures),
+    Key::new("upstream-ejection-time", Value::Time, "30s", OWN_DEFAULT).route(affinity::upstream_ejection_time),
+    Key::new("upstream-ejection-percent", affinity::PERCENT, "50", OWN_DEFAULT)
+        .route(affinity::upstream_ejection_percent),
+    Key::new("upstream-slow-start", Value::Time, "0s", OWN_DEFAULT).route(affinity::upstream_slow_start),
     // Not served yet.
-    Key::new("client-body-buffer-size", Value::Size, "8k", ROUTE_DEFAULT),
-    Key::new("proxy-request-buffering", Value::Words(&["on", "off"]), "on", ROUTE_DEFAULT),
-    Key::new("proxy-buffering", Value::Words(&["on", "off"]), "off", ROUTE_DEFAULT),
-    Key::new("proxy-buffer-size", Value::Size, "4k", ROUTE_DEFAULT),
-    Key::new("proxy-buffers-number", Value::Integer, "4", ROUTE_DEFAULT),
-    Key::new("proxy-max-temp-file-size", Value::Size, "1024m", ROUTE_DEFAULT),
     Key::new("proxy-http-version", Value::Words(&["1.0", "1.1"]), "1.1", ROUTE_DEFAULT),
     Key::new("proxy-cookie-domain", Value::Text("`off`, or two words"), "off", ROUTE_DEFAULT),
     Key::new("proxy-cookie-path", Value::Text("`off`, or two words"), "off", ROUTE_DEFAULT),
@@ -247,13 +257,10 @@ fn upstream_keepalive_requests(draft: &mut Draft, text: &str) -> Result<(), Obje
     Ok(())
 }
 
-fn load_balance(draft: &mut Draft, text: &str) -> Result<(), Objection> {
+/// The words of the annotation that need no further setting.
+fn load_balance(settings: &mut RouteSettings, text: &str) -> Result<(), Objection> {
     match text {
-        "round_robin" => {
-            draft.settings.load_balancing = LoadBalancing::RoundRobin;
-            Ok(())
-        }
-        "ewma" => Err(Objection::Unsupported("\"ewma\" is not served by this version".to_owned())),
-        _ => Err(Value::Words(&["round_robin", "ewma"]).rejects(text)),
+        "round_robin" | "ewma" | "least_request" => affinity::load_balance(settings, text),
+        _ => Err(Value::Words(&["round_robin", "ewma", "least_request"]).rejects(text)),
     }
 }

@@ -141,8 +141,8 @@ impl Making<'_, '_> {
             default_backend.target
         };
         let policy = settings_of.map_or(&globals.policy, |by| &by.policy);
-        // What is spoken goes where the backend goes, like its guard.
-        let policy = route::speaking(policy, fallback.map_or(&globals.policy, |(_, by, _)| &by.policy));
+        // What concerns endpoints goes where the backend goes, like its guard.
+        let policy = route::towards(policy, fallback.map_or(&globals.policy, |(_, by, _)| &by.policy));
         Route { path, labels: Arc::new(labels), target, filters, policy }
     }
 

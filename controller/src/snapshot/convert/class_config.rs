@@ -2,7 +2,7 @@
 
 use super::Unconvertible;
 use crate::snapshot::ClassConfig;
-use rust_nginx_crds::{IngressClassConfig, IngressClassConfigSpec, RetryOn, RiskLevel};
+use rust_nginx_crds::{IngressClassConfig, IngressClassConfigSpec, LoadBalance, RetryOn, RiskLevel};
 
 impl TryFrom<IngressClassConfig> for ClassConfig {
     type Error = Unconvertible;
@@ -28,6 +28,9 @@ impl TryFrom<IngressClassConfig> for ClassConfig {
             proxy_next_upstream_timeout,
             retry_non_idempotent,
             proxy_body_size,
+            proxy_request_buffering,
+            client_body_buffer_size,
+            load_balance,
             service_upstream,
         } = spec;
         let number = |value: Option<u32>| value.map(|value| value.to_string());
@@ -50,6 +53,9 @@ impl TryFrom<IngressClassConfig> for ClassConfig {
             ("proxy-next-upstream-timeout", number(proxy_next_upstream_timeout)),
             ("retry-non-idempotent", switch(retry_non_idempotent)),
             ("proxy-body-size", proxy_body_size),
+            ("proxy-request-buffering", proxy_request_buffering.map(|on| if on { "on" } else { "off" }.to_owned())),
+            ("client-body-buffer-size", client_body_buffer_size),
+            ("load-balance", load_balance.map(|way| picking(way).to_owned())),
             ("service-upstream", switch(service_upstream)),
         ];
         let data = pairs.into_iter().filter_map(|(key, value)| Some((key, value?))).collect();
@@ -66,6 +72,14 @@ fn risk(level: RiskLevel) -> &'static str {
     }
 }
 
+fn picking(way: LoadBalance) -> &'static str {
+    match way {
+        LoadBalance::RoundRobin => "round_robin",
+        LoadBalance::Ewma => "ewma",
+        LoadBalance::LeastRequest => "least_request",
+    }
+}
+
 fn next_upstream(outcomes: &[RetryOn]) -> String {
     if outcomes.is_empty() {
         return "off".to_owned();
@@ -75,6 +89,14 @@ fn next_upstream(outcomes: &[RetryOn]) -> String {
         .map(|outcome| match outcome {
             RetryOn::Error => "error",
             RetryOn::Timeout => "timeout",
+            RetryOn::InvalidHeader => "invalid_header",
+            RetryOn::Http500 => "http_500",
+            RetryOn::Http502 => "http_502",
+            RetryOn::Http503 => "http_503",
+            RetryOn::Http504 => "http_504",
+            RetryOn::Http403 => "http_403",
+            RetryOn::Http404 => "http_404",
+            RetryOn::Http429 => "http_429",
             RetryOn::NonIdempotent => "non_idempotent",
         })
         .collect();
