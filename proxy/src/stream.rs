@@ -34,6 +34,9 @@ use tokio::{sync::mpsc, task::JoinHandle};
 
 /// How long until a port that could not be bound is tried again.
 const BIND_AGAIN: Duration = Duration::from_secs(1);
+/// The same after the first failure. Ports that close and open again at once are still held for a moment by workers that
+/// have other things to do, and nobody has to hear of that.
+const BIND_AGAIN_SOON: Duration = Duration::from_millis(100);
 
 /// A port on one address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -72,7 +75,14 @@ pub(crate) struct Opener {
     addresses: Vec<IpAddr>,
     workers: Vec<mpsc::UnboundedSender<Order>>,
     open: BTreeSet<StreamPort>,
-    failed: BTreeMap<StreamPort, String>,
+    failed: BTreeMap<StreamPort, Failure>,
+}
+
+/// A port that could not be bound so far.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Failure {
+    error: String,
+    times: usize,
 }
 
 /// In turn, from a random start; each worker by itself.
@@ -98,7 +108,7 @@ impl Opener {
             self.follow(&wanted);
             tokio::select! {
                 changed = streams.changed() => if changed.is_err() { return },
-                () = tokio::time::sleep(BIND_AGAIN), if !self.failed.is_empty() => {}
+                () = tokio::time::sleep(self.pause()), if !self.failed.is_empty() => {}
                 () = worker.draining() => return,
             }
         }
@@ -120,7 +130,8 @@ impl Opener {
             }
         }
         let missing: Vec<_> = wanted.difference(&self.open).copied().collect();
-        let failed_before = std::mem::take(&mut self.failed);
+        let mut failed_before = std::mem::take(&mut self.failed);
+        let reported_before = reported(&failed_before);
         self.open.retain(|port| wanted.contains(port));
         for port in missing {
             match self.bind(port) {
@@ -129,19 +140,24 @@ impl Opener {
                     self.open.insert(port);
                 }
                 Err(error) => {
-                    let error = error.to_string();
-                    if failed_before.get(&port) != Some(&error) {
-                        let protocol = port.transport.as_str();
-                        tracing::warn!(error, protocol, address = %port.address, "cannot open a port, trying again");
-                    }
-                    self.failed.insert(port, error);
+                    let (error, times) =
+                        (error.to_string(), failed_before.remove(&port).map_or(0, |before| before.times));
+                    self.failed.insert(port, Failure { error, times: times + 1 });
                 }
             }
         }
-        if self.failed != failed_before {
-            let unbound = self.failed.iter().map(|(port, error)| Unbound { port: *port, error: error.clone() });
-            self.handle.set_unbound(unbound.collect());
+        let reported = reported(&self.failed);
+        for Unbound { port, error } in reported.iter().filter(|unbound| !reported_before.contains(unbound)) {
+            let protocol = port.transport.as_str();
+            tracing::warn!(error, protocol, address = %port.address, "cannot open a port, trying again");
         }
+        if reported != reported_before {
+            self.handle.set_unbound(reported.into());
+        }
+    }
+
+    fn pause(&self) -> Duration {
+        if self.failed.values().any(|failure| failure.times == 1) { BIND_AGAIN_SOON } else { BIND_AGAIN }
     }
 
     /// All or nothing: either every worker gets its share or the port stays closed.
@@ -155,6 +171,12 @@ impl Opener {
         }
         Ok(())
     }
+}
+
+/// What somebody has to hear of: ports that have failed twice.
+fn reported(failed: &BTreeMap<StreamPort, Failure>) -> Vec<Unbound> {
+    let again = failed.iter().filter(|(_, failure)| failure.times > 1);
+    again.map(|(port, failure)| Unbound { port: *port, error: failure.error.clone() }).collect()
 }
 
 /// Serves the ports of one worker until it drains; returns when what had been accepted by then is under way.

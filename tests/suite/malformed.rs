@@ -6,7 +6,7 @@
 use anyhow::{Context as _, Result, ensure};
 use rust_nginx_tests::client::{Connection, Request, tls};
 use rust_nginx_tests::files::{CLASS, CONTROLLER, Site};
-use rust_nginx_tests::objects::{backend, ingress, ingress_class, prefix};
+use rust_nginx_tests::objects::{backend, config_map, ingress, ingress_class, prefix};
 use rust_nginx_tests::pod::{Behaviour, Pod};
 use rust_nginx_tests::runner::Test;
 use rust_nginx_tests::{tests, wait};
@@ -24,6 +24,7 @@ pub(crate) fn tests() -> Vec<Test> {
         there_are_enough_cases,
         an_upgrade_that_is_refused_hides_nothing,
         what_is_refused_is_logged_and_counted,
+        limits_are_those_of_the_config_map,
     ]
 }
 
@@ -240,4 +241,39 @@ async fn what_is_refused_is_logged_and_counted() -> Result<()> {
         stage.site.subject.log.line(&[line]).await.with_context(|| line.to_owned())?;
     }
     Ok(())
+}
+
+async fn limits_are_those_of_the_config_map() -> Result<()> {
+    let pod = Pod::start("app").await?;
+    let rules = ingress("web").class(CLASS).host("", [prefix("/", "app")]).build();
+    let settings = [("large-client-header-buffers", "2 1k"), ("max-connections-per-client", "3")];
+    let manifests = [ingress_class(CLASS, CONTROLLER), rules, config_map("settings", &settings)];
+    let manifests = manifests.into_iter().chain(backend("app", &[&pod]));
+    let site = Site::start_with(manifests, |launch| launch.arg("--configmap=default/settings")).await?;
+    let served = async || {
+        let mut connection = Connection::open(site.subject.http()).await?;
+        connection.send(&Request::get("a.test", "/")).await?.expect(200)?;
+        Ok::<_, anyhow::Error>(connection)
+    };
+    let fits = Request::get("a.test", "/").header("a", &"v".repeat(900));
+    let large = Request::get("a.test", "/").header("a", &"v".repeat(1100));
+    let mut connection = served().await?;
+    connection.send(&fits).await?.expect(200)?;
+    connection.send(&large).await?.expect(400)?;
+    connection.closed().await?;
+    drop(connection);
+    // Whichever worker they come to.
+    let mut open = vec![];
+    wait::until("three places are free", async || {
+        while open.len() < 3 {
+            open.push(served().await?);
+        }
+        Ok(())
+    })
+    .await?;
+    for _ in 0..5 {
+        ensure!(served().await.is_err(), "a fourth connection is served");
+    }
+    open.pop();
+    wait::until("a place is free again", async || served().await.map(drop)).await
 }

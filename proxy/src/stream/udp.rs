@@ -20,7 +20,7 @@ use std::{
     rc::Rc,
     time::Duration,
 };
-use tokio::net::UdpSocket;
+use tokio::{net::UdpSocket, sync::Notify};
 
 /// The largest datagram there is.
 const DATAGRAM: usize = 65_535;
@@ -41,7 +41,12 @@ struct Port {
     sessions: RefCell<HashMap<SocketAddr, Rc<Flow>>>,
     /// For answers: a session has nothing of its own to receive into.
     buffer: RefCell<Box<[u8]>>,
+    closed: Cell<bool>,
+    close: Notify,
 }
+
+/// Ends the sessions of a port that is closed: they hold its socket, and nobody could open the port again.
+struct Closing<'a>(Option<&'a Port>);
 
 /// What goes on between one client and one endpoint.
 struct Flow {
@@ -57,7 +62,17 @@ struct Flow {
 /// Receives until the worker drains, and then what the kernel has queued.
 pub(super) async fn serve(socket: Rc<UdpSocket>, address: SocketAddr, worker: Rc<Worker>) {
     let buffer = RefCell::new(vec![0; DATAGRAM].into());
-    let port = Rc::new(Port { socket, address, worker, turn: Turn::default(), sessions: RefCell::default(), buffer });
+    let port = Rc::new(Port {
+        socket,
+        address,
+        worker,
+        turn: Turn::default(),
+        sessions: RefCell::default(),
+        buffer,
+        closed: Cell::new(false),
+        close: Notify::new(),
+    });
+    let mut closing = Closing(Some(&port));
     let mut datagram = vec![0; DATAGRAM];
     loop {
         let ready = tokio::select! {
@@ -71,6 +86,19 @@ pub(super) async fn serve(socket: Rc<UdpSocket>, address: SocketAddr, worker: Rc
     }
     // The word of the drain may overtake that of what has arrived.
     let _ = port.take_all(&mut datagram);
+    // A drain is no end for sessions.
+    closing.0 = None;
+}
+
+// === impl Closing ===
+
+impl Drop for Closing<'_> {
+    fn drop(&mut self) {
+        if let Some(port) = self.0 {
+            port.closed.set(true);
+            port.close.notify_waiters();
+        }
+    }
 }
 
 // === impl Port ===
@@ -132,6 +160,14 @@ impl Port {
         Some(flow)
     }
 
+    /// Waits until the port is closed.
+    async fn closed(&self) {
+        let notified = self.close.notified();
+        if !self.closed.get() {
+            notified.await;
+        }
+    }
+
     fn connect(&self, service: &StreamService) -> io::Result<UdpSocket> {
         let endpoint = self.turn.next(&service.endpoints, &[]).ok_or(ErrorKind::NotFound)?.address;
         let any: IpAddr = if endpoint.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
@@ -149,6 +185,7 @@ impl Port {
             let ready = tokio::select! {
                 biased;
                 ready = readable => ready,
+                () = self.closed() => break,
                 () = std::future::poll_fn(|cx| flow.deadline.poll_expired(cx)) => break,
             };
             let answered = ready.and_then(|()| self.pass_answers(&flow));

@@ -313,7 +313,7 @@ fn a_datagram_session_lasts_until_its_answers_are_there() {
     let (silent, askers) = udp_echo(0);
     let port = free_port();
     let settings = StreamSettings { idle: Duration::from_millis(500), ..StreamSettings::default() };
-    let _proxy = running(vec![udp(port, &[silent])], settings);
+    let proxy = running(vec![udp(port, &[silent])], settings);
     let to = SocketAddr::new(LOCALHOST, port);
     let first = wait_until("the question arrives", || {
         client.send_to(b"?", to).unwrap();
@@ -323,6 +323,15 @@ fn a_datagram_session_lasts_until_its_answers_are_there() {
         client.send_to(b"?", to).unwrap();
         assert_eq!(askers.recv_timeout(PATIENCE).unwrap(), first);
     }
+    // A port that closes takes its sessions along, or it could not be opened again.
+    proxy.handle.install(table(vec![], Settings::default()));
+    wait_until("the port is free", || UdpSocket::bind(to).ok());
+    let settings = Settings { streams: settings, ..Settings::default() };
+    proxy.handle.install(table(vec![udp(port, &[silent])], settings));
+    let first = wait_until("the question arrives again", || {
+        client.send_to(b"?", to).unwrap();
+        askers.recv_timeout(Duration::from_millis(50)).ok().filter(|asker| *asker != first)
+    });
     // Until it is idle for too long.
     wait_until("a new session begins", || {
         thread::sleep(Duration::from_millis(700));

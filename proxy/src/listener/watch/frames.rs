@@ -249,6 +249,9 @@ mod tests {
         }
         assert!((2 * RESETS - 2..=2 * RESETS + 2).contains(&taken_back), "{taken_back}");
         allowance.refill(10);
+        // Nobody goes on with a watch that has objected.
+        let mut watch = FrameWatch::new();
+        watch.see(&[0; 24], &allowance, 0).expect("the preface passes");
         assert!((0..10 * RESETS_PER_TICK).all(|_| watch.see(&frame(RST_STREAM, 0, 1, b"1234"), &allowance, 0).is_ok()));
         assert!(watch.see(&frame(RST_STREAM, 0, 1, b"1234"), &allowance, 0).is_err());
     }

@@ -166,7 +166,7 @@ impl HeadWatch {
         self.line = 0;
         let (kept, whole) = (self.kept, line as usize <= KEPT);
         let kept = &kept[..KEPT.min(line as usize)];
-        if !whole && is_field(kept, CONTENT_LENGTH) {
+        if !whole && self.begun && is_field(kept, CONTENT_LENGTH) {
             // Nobody writes a length like this, and it cannot be read any more.
             return Err(Verdict::Framing);
         }

@@ -62,6 +62,12 @@ fn two_framings_are_one_too_many() {
     }
 }
 
+/// Found by `any_bytes`.
+#[test]
+fn a_request_line_is_no_field() {
+    assert_eq!(verdict("content-length:content-length:content-length:\r\n"), None);
+}
+
 #[test]
 fn a_body_is_not_a_head() {
     let trap = "POST / HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n";
