@@ -103,15 +103,15 @@ pub(crate) struct UpstreamBody {
 
 impl RequestBody {
     pub(crate) fn new(
-        incoming: Incoming,
+        incoming: Option<Incoming>,
         policy: &Policy,
         deadline: &Rc<Deadline>,
         client_timeout: Duration,
         trailers: bool,
     ) -> (Self, Option<Rc<Progress>>) {
-        if incoming.is_end_stream() {
+        let Some(incoming) = incoming.filter(|incoming| !incoming.is_end_stream()) else {
             return (Self::Empty, None);
-        }
+        };
         let progress = Rc::new(Progress {
             bytes: Cell::new(0),
             limit: policy.max_body.unwrap_or(u64::MAX),

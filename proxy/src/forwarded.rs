@@ -1,6 +1,9 @@
 //! What the endpoint is told about the client: the header set of ingress-nginx.
 
-use crate::listener::{Connection, Scheme};
+use crate::{
+    listener::{Connection, Scheme},
+    tls::{Judgement, Verdict},
+};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 pub(crate) const X_REQUEST_ID_NAME: &str = "x-request-id";
@@ -15,6 +18,11 @@ const X_FORWARDED_SCHEME: HeaderName = HeaderName::from_static("x-forwarded-sche
 const X_SCHEME: HeaderName = HeaderName::from_static("x-scheme");
 const X_ORIGINAL_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-original-forwarded-for");
 const X_ORIGINAL_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-original-forwarded-host");
+
+const SSL_CLIENT_VERIFY: HeaderName = HeaderName::from_static("ssl-client-verify");
+const SSL_CLIENT_SUBJECT_DN: HeaderName = HeaderName::from_static("ssl-client-subject-dn");
+const SSL_CLIENT_ISSUER_DN: HeaderName = HeaderName::from_static("ssl-client-issuer-dn");
+const SSL_CLIENT_CERT: HeaderName = HeaderName::from_static("ssl-client-cert");
 
 const HTTP: HeaderValue = HeaderValue::from_static("http");
 const HTTPS: HeaderValue = HeaderValue::from_static("https");
@@ -32,6 +40,8 @@ pub(crate) struct Told<'a> {
     /// The client's own `X-Forwarded-For` and `X-Forwarded-Host`, which go on under other names.
     pub(crate) forwarded_for: Option<&'a HeaderValue>,
     pub(crate) forwarded_host: Option<&'a HeaderValue>,
+    /// What is thought of the client's certificate, where the host asks for one.
+    pub(crate) client: Option<&'a Judgement>,
 }
 
 // === impl Told ===
@@ -62,6 +72,30 @@ impl Told<'_> {
         if let Some(value) = self.forwarded_host {
             headers.append(X_ORIGINAL_FORWARDED_HOST, value.clone());
         }
+        if let Some(client) = self.client {
+            add_client(client, headers);
+        }
+    }
+}
+
+/// As nginx: what is empty is not sent.
+fn add_client(client: &Judgement, headers: &mut HeaderMap) {
+    let verify = match client.verdict {
+        Verdict::Success => HeaderValue::from_static("SUCCESS"),
+        Verdict::Missing => HeaderValue::from_static("NONE"),
+        Verdict::Failed(reason) => {
+            HeaderValue::try_from(format!("FAILED:{reason}")).unwrap_or(HeaderValue::from_static("FAILED"))
+        }
+    };
+    headers.append(SSL_CLIENT_VERIFY, verify);
+    for (name, text) in [(SSL_CLIENT_SUBJECT_DN, &client.subject), (SSL_CLIENT_ISSUER_DN, &client.issuer)] {
+        // The text form of a name is ASCII.
+        if let Some(value) = HeaderValue::try_from(&**text).ok().filter(|value| !value.is_empty()) {
+            headers.append(name, value);
+        }
+    }
+    if let Some(certificate) = &client.certificate {
+        headers.append(SSL_CLIENT_CERT, certificate.clone());
     }
 }
 

@@ -111,7 +111,6 @@ async fn serve_plain(stream: TcpStream, downstream: Downstream) {
 }
 
 async fn serve_tls(stream: TcpStream, downstream: Downstream, tls: Arc<Configurations>) {
-    let config = Arc::clone(tls.select(downstream.http2_allowed()));
     let timeout = downstream.header_timeout();
     let handshake = async {
         // As nginx does: one look at the first byte tells TLS from plain HTTP before anything is consumed.
@@ -122,7 +121,7 @@ async fn serve_tls(stream: TcpStream, downstream: Downstream, tls: Arc<Configura
             _ => {}
         }
         let start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await?;
-        start.into_stream(config).await.map(Some)
+        downstream.shake_hands(start, &tls).await.map(Some)
     };
     match downstream.deadline().limit(timeout, handshake).await {
         Some(Ok(Some(stream))) => {

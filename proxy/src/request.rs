@@ -4,11 +4,13 @@
 //! order of execution, because it decides what beats what (a redirect beats authentication, a missing endpoint beats
 //! both).
 
+mod client_certificate;
 mod fields;
 mod forward;
 mod target;
 
 use self::{
+    client_certificate::Admission,
     fields::Fields,
     forward::{Answered, Destination, Outbound, Switch},
 };
@@ -62,7 +64,8 @@ pub(crate) async fn handle(
     let view = connection.worker().view();
     let settings = view.table().settings();
     connection.refresh(settings);
-    let answer = answer(&connection, &view, request, &mut exchange).await;
+    let (head, body) = request.into_parts();
+    let answer = answer(&connection, &view, head, Some(body), &mut exchange).await;
     let mut response = match answer {
         Ok(Answer::Local(response)) => local(response, &connection, settings),
         Ok(Answer::Endpoint(mut response)) => {
@@ -88,11 +91,11 @@ pub(crate) async fn handle(
 async fn answer(
     connection: &Rc<Connection>,
     view: &View,
-    request: Request<Incoming>,
+    mut head: Parts,
+    body: Option<Incoming>,
     exchange: &mut Exchange,
 ) -> Result<Answer, ProxyError> {
     let (table, settings) = (view.table(), view.table().settings());
-    let (mut head, body) = request.into_parts();
     let client = head.extensions.remove::<OnUpgrade>();
     let fields = Fields::of(&head.headers);
 
@@ -112,6 +115,18 @@ async fn answer(
         }
     };
     account(exchange, view, connection, virtual_host, route, log);
+
+    // Who the client is, where the host asks for certificates.
+    let identity = match virtual_host.client_auth() {
+        None => None,
+        Some(auth) => match client_certificate::admit(connection, auth, &host, &head)? {
+            Admission::Granted(identity) => identity,
+            Admission::Redirect(location) => {
+                return Ok(Answer::Local(respond::redirect(StatusCode::FOUND, location)));
+            }
+            Admission::Page(page) => return Box::pin(answer(connection, view, page, None, exchange)).await,
+        },
+    };
 
     // Limits that nginx checks as soon as it has found the location.
     if declared_length(&fields).is_some_and(|length| route.policy.max_body.is_some_and(|max| length > max)) {
@@ -149,6 +164,7 @@ async fn answer(
         request_id,
         forwarded_for: fields.forwarded_for,
         forwarded_host: fields.forwarded_host,
+        client: identity.as_deref(),
     };
     let outbound = Outbound::new(&head, &fields, told, switch.as_ref(), protocol);
     let policy = &route.policy;
@@ -228,7 +244,10 @@ fn switched(
 
 /// The answer to a request that failed.
 fn failed(error: &ProxyError) -> Response<ResponseBody> {
-    let mut response = respond::status(error.status());
+    let mut response = match error.remark() {
+        None => respond::status(error.status()),
+        Some(remark) => respond::status_with(error.status(), remark),
+    };
     if error.closes_connection() {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }

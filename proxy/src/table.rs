@@ -34,7 +34,10 @@ pub use self::{
     policy::{Policy, ProtocolChoice, Retry, RetryOn},
     settings::{Hsts, LoadBalancing, Settings, UpstreamKeepAlive},
 };
-use crate::filter::Filter;
+use crate::{
+    filter::Filter,
+    tls::{ClientAuth, TlsPolicy},
+};
 use http::StatusCode;
 use serde::Serialize;
 use std::sync::Arc;
@@ -55,6 +58,7 @@ pub struct Table {
 #[derive(Clone, Debug)]
 pub struct VirtualHost {
     host: HostMatch,
+    tls: Option<Arc<TlsPolicy>>,
     paths: PathIndex,
     routes: Box<[Arc<Route>]>,
 }
@@ -118,6 +122,18 @@ impl Table {
         self.hosts.find(host)
     }
 
+    /// The virtual host that decides about a handshake with this server name, in lower case: the one that requests for it
+    /// go to. Without a name it is the catch-all.
+    pub(crate) fn virtual_host_of_handshake(&self, server_name: Option<&str>) -> &Arc<VirtualHost> {
+        server_name.map_or_else(|| self.hosts.any(), |name| self.hosts.find(name))
+    }
+
+    /// What is accepted of TLS from clients of a virtual host of this table.
+    #[must_use]
+    pub fn tls_of<'a>(&'a self, host: &'a VirtualHost) -> &'a Arc<TlsPolicy> {
+        host.tls.as_ref().unwrap_or(&self.settings.tls)
+    }
+
     /// The index of virtual hosts.
     #[must_use]
     pub fn hosts(&self) -> &HostIndex {
@@ -173,6 +189,18 @@ impl VirtualHost {
         &self.host
     }
 
+    /// What is accepted of TLS from its clients, where that is not what the settings say.
+    #[must_use]
+    pub fn tls(&self) -> Option<&Arc<TlsPolicy>> {
+        self.tls.as_ref()
+    }
+
+    /// What is asked of client certificates.
+    #[must_use]
+    pub fn client_auth(&self) -> Option<&Arc<ClientAuth>> {
+        self.tls.as_ref()?.client_auth()
+    }
+
     /// The route for a path that went through [`normalize_path`].
     #[must_use]
     pub fn route(&self, path: &str) -> Option<&Arc<Route>> {
@@ -189,8 +217,8 @@ impl VirtualHost {
 impl PartialEq for VirtualHost {
     /// The index of paths is a function of the routes.
     fn eq(&self, other: &Self) -> bool {
-        let Self { host, paths: _, routes } = self;
-        *host == other.host && *routes == other.routes
+        let Self { host, tls, paths: _, routes } = self;
+        *host == other.host && *tls == other.tls && *routes == other.routes
     }
 }
 

@@ -15,6 +15,8 @@ use tokio::signal::unix::{SignalKind, signal};
 mod churn;
 /// Whose an Ingress is: classes by controller, by name, by annotation, by default, and their parameters.
 mod classes;
+/// Client certificates: who gets in, and that nothing is a way around.
+mod client_certificates;
 /// A real API server as the source.
 mod cluster;
 /// What every ingress controller must do, area by area, against a real API server.
@@ -71,6 +73,7 @@ fn main() -> Result<ExitCode> {
     let tests = [
         churn::tests(),
         classes::tests(),
+        client_certificates::tests(),
         cluster::tests(),
         conformance::tests(),
         drain::tests(),

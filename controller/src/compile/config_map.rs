@@ -6,9 +6,11 @@
 
 mod logging;
 mod safety;
+mod tls;
 mod tuning;
 mod unserved;
 
+use self::tls::TlsDraft;
 use super::{
     Options, ProcessSettings,
     annotation::{self, Risk},
@@ -17,7 +19,7 @@ use super::{
 };
 use crate::{
     diagnostic::{Diagnostic, ObjectKind, ObjectRef, Reason},
-    snapshot::{ClassConfig, Snapshot},
+    snapshot::{ClassConfig, ObjectName, Snapshot},
 };
 use http::StatusCode;
 use rust_nginx_proxy::table::{Hsts, Policy, Settings};
@@ -69,6 +71,10 @@ pub(super) struct Globals {
     pub(super) max_risk: Risk,
     /// Words that no annotation may hold.
     pub(super) blocked_words: Vec<Box<str>>,
+    /// Annotations may name objects of other namespaces.
+    pub(super) cross_namespace: bool,
+    /// The Secret that was read.
+    pub(super) secret: Option<ObjectName>,
     /// A guard of everything cannot be honoured.
     pub(super) closed: bool,
 }
@@ -79,8 +85,10 @@ struct Draft {
     process: ProcessSettings,
     routes: RouteSettings,
     hsts: HstsDraft,
+    tls: TlsDraft,
     max_risk: Risk,
     blocked_words: Vec<Box<str>>,
+    cross_namespace: bool,
     closed: bool,
 }
 
@@ -92,7 +100,7 @@ struct HstsDraft {
     preload: bool,
 }
 
-const GROUPS: [&[Key]; 4] = [safety::KEYS, tuning::KEYS, logging::KEYS, unserved::KEYS];
+const GROUPS: [&[Key]; 5] = [safety::KEYS, tls::KEYS, tuning::KEYS, logging::KEYS, unserved::KEYS];
 
 static BY_NAME: LazyLock<HashMap<&'static str, &'static Key>> =
     LazyLock::new(|| registry().map(|key| (key.name, key)).collect());
@@ -140,6 +148,8 @@ impl Globals {
             routes,
             max_risk: self.max_risk,
             blocked_words: self.blocked_words.clone(),
+            cross_namespace: self.cross_namespace,
+            secret: self.secret.clone(),
             closed: self.closed,
         }
     }
@@ -156,6 +166,9 @@ impl Draft {
             for (key, text) in &config_map.data {
                 draft.apply(key, text, &object, findings);
             }
+            if let Err((reason, message)) = draft.tls.load_key(snapshot) {
+                findings.push(Diagnostic::warning(object, reason, "data[ssl-session-ticket-key]", message));
+            }
         } else {
             let flag = ObjectRef::named(ObjectKind::Flag, "configmap");
             let message = format!("ConfigMap {name} does not exist; the defaults hold");
@@ -170,8 +183,10 @@ impl Draft {
             process: ProcessSettings::default(),
             routes: RouteSettings::default(),
             hsts: HstsDraft { enabled: true, max_age: 31_536_000, include_subdomains: true, preload: false },
+            tls: TlsDraft::default(),
             max_risk: Risk::High,
             blocked_words: Vec::new(),
+            cross_namespace: false,
             closed: false,
         }
     }
@@ -225,6 +240,11 @@ impl Draft {
     fn finish(mut self) -> Globals {
         let HstsDraft { enabled, max_age, include_subdomains, preload } = self.hsts;
         self.settings.hsts = enabled.then(|| Hsts::new(max_age, include_subdomains, preload));
+        let secret = self.tls.key_secret.clone();
+        match self.tls.finish() {
+            Some(policy) => self.settings.tls = policy,
+            None => self.closed = true,
+        }
         let mut defaults = self.routes.clone();
         defaults.finish();
         Globals {
@@ -235,6 +255,8 @@ impl Draft {
             routes: self.routes,
             max_risk: self.max_risk,
             blocked_words: self.blocked_words,
+            cross_namespace: self.cross_namespace,
+            secret,
             closed: self.closed,
         }
     }

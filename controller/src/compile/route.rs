@@ -2,9 +2,10 @@
 //!
 //! Must not know where a setting came from.
 
+use super::{host_tls::HostTls, proxy_ssl::ProxySsl};
 use http::StatusCode;
 use rust_nginx_proxy::{
-    filter::{Filter, HttpsRedirect, Refuse},
+    filter::{Filter, HttpsRedirect, Refuse, TlsOnly},
     table::{PathMatch, Policy},
 };
 use std::sync::Arc;
@@ -28,6 +29,12 @@ pub(super) struct RouteSettings {
     pub(super) retry_non_idempotent: bool,
     /// Requests go to the address of the Service, not to those of its pods.
     pub(super) service_upstream: bool,
+    /// TLS to endpoints.
+    pub(super) proxy_ssl: Option<Box<ProxySsl>>,
+    /// `proxy-ssl-*` of one Ingress are not for the others of its host.
+    pub(super) proxy_ssl_location_only: bool,
+    /// TLS with the clients of its hosts.
+    pub(super) host_tls: HostTls,
     /// Timeouts, retry, limits.
     pub(super) policy: Policy,
     /// Closed: a guard that cannot be honoured.
@@ -41,6 +48,8 @@ pub(super) struct Context {
     pub(super) refuse: Option<StatusCode>,
     /// What the host allows of redirects to HTTPS.
     pub(super) redirect: Redirect,
+    /// Every client needs a certificate, and only TLS has those.
+    pub(super) certificate_needed: bool,
     /// `--https-port`.
     pub(super) https_port: u16,
 }
@@ -75,8 +84,15 @@ impl RouteSettings {
             Redirect::HostHasTls => self.force_ssl_redirect || self.ssl_redirect,
         };
         // As in ingress-nginx, the exemption compares with the declared path, not with the path of the request.
-        if !redirects || self.no_tls_redirect.iter().any(|prefix| path.as_str().starts_with(&**prefix)) {
+        if self.no_tls_redirect.iter().any(|prefix| path.as_str().starts_with(&**prefix)) {
             return Box::default();
+        }
+        if !redirects {
+            return if context.certificate_needed {
+                Box::new([Filter::TlsOnly(TlsOnly { status: StatusCode::FORBIDDEN })])
+            } else {
+                Box::default()
+            };
         }
         Box::new([Filter::HttpsRedirect(HttpsRedirect {
             code: self.redirect_code,
@@ -98,6 +114,9 @@ impl Default for RouteSettings {
             no_tls_redirect: Arc::new(["/.well-known/acme-challenge".into()]),
             retry_non_idempotent: false,
             service_upstream: false,
+            proxy_ssl: None,
+            proxy_ssl_location_only: false,
+            host_tls: HostTls::default(),
             policy: Policy::default(),
             refuse: None,
         }

@@ -1,7 +1,14 @@
 //! One client connection: its protocol, its deadlines, its end.
 
 use super::io::{IoCounters, ServerIo};
-use crate::{body::ResponseBody, request, table::Settings, timeout::Deadline, worker::Worker};
+use crate::{
+    body::ResponseBody,
+    request,
+    table::{HostMatch, Settings},
+    timeout::Deadline,
+    tls::{Configurations, Session},
+    worker::Worker,
+};
 use http::HeaderValue;
 use hyper::{
     body::Incoming,
@@ -10,7 +17,8 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
+    io,
     net::{IpAddr, SocketAddr},
     pin::Pin,
     rc::Rc,
@@ -18,6 +26,11 @@ use std::{
     task::{Context, Poll},
     time::Duration,
 };
+use tokio::{io::AsyncWriteExt, net::TcpStream};
+use tokio_rustls::{StartHandshake, server::TlsStream};
+
+/// A fatal alert `unrecognized_name` (RFC 6066 §3) in its record (RFC 8446 §5.1).
+const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
 
 /// How long a connection may take to say goodbye, or to bring its first request, once it is to be closed.
 const GOODBYE: Duration = Duration::from_secs(5);
@@ -38,6 +51,8 @@ pub(crate) struct Connection {
     id: u64,
     peer: IpAddr,
     scheme: Scheme,
+    /// What the TLS handshake came to; empty for cleartext, and until it is over.
+    session: OnceCell<Box<Session>>,
     io: Arc<IoCounters>,
     /// For the phases of the connection itself; a request has its own.
     deadline: Deadline,
@@ -90,6 +105,11 @@ impl Connection {
 
     pub(crate) fn scheme(&self) -> Scheme {
         self.scheme
+    }
+
+    /// What the TLS handshake came to.
+    pub(crate) fn session(&self) -> Option<&Session> {
+        self.session.get().map(|session| &**session)
     }
 
     pub(crate) fn peer_header(&self) -> &HeaderValue {
@@ -230,6 +250,7 @@ impl Downstream {
             id: worker.connection_opened(weak.clone()),
             peer,
             scheme,
+            session: OnceCell::new(),
             io: Arc::default(),
             deadline: worker.timers().deadline(),
             request_deadline: RefCell::new(None),
@@ -259,6 +280,28 @@ impl Downstream {
         self.connection.worker.last_view().table().settings().http2
     }
 
+    /// Completes a handshake under the policy of the host that it names.
+    pub(super) async fn shake_hands(
+        &self,
+        start: StartHandshake<TcpStream>,
+        configurations: &Configurations,
+    ) -> io::Result<TlsStream<TcpStream>> {
+        let view = self.connection.worker.view();
+        let (table, name) = (view.table(), start.client_hello().server_name().map(Box::<str>::from));
+        let host = table.virtual_host_of_handshake(name.as_deref());
+        if table.settings().reject_unknown_names && *host.host() == HostMatch::Any {
+            return Err(reject(start).await);
+        }
+        let policy = table.tls_of(host);
+        let config = view.tls(policy, configurations).map_err(io::Error::other)?;
+        let stream = start.into_stream(config).await?;
+        let session = Session::new(name, stream.get_ref().1, policy);
+        if self.connection.session.set(Box::new(session)).is_err() {
+            unreachable!("a connection has one handshake");
+        }
+        Ok(stream)
+    }
+
     pub(super) async fn serve_http1(self, io: ServerIo) {
         let connection = self.connection;
         let mut builder = http1::Builder::new();
@@ -285,6 +328,13 @@ impl Downstream {
         let protocol = builder.serve_connection(TokioIo::new(io), service);
         connection.run(protocol).await;
     }
+}
+
+/// Ends a handshake that names nobody.
+async fn reject(mut start: StartHandshake<TcpStream>) -> io::Error {
+    // Whether the client still reads this makes no difference.
+    let _ = start.io.write_all(&UNRECOGNIZED_NAME).await;
+    io::Error::other("the server name is not one of ours")
 }
 
 /// Runs the streams of an HTTP/2 connection on the worker of the connection.

@@ -4,7 +4,7 @@ use super::{
     Backend, BackendIndex, CertificateIndex, HostIndex, HostMatch, PathMatch, Route, RouteLabels, Settings, Table,
     Target, VirtualHost, backend::Backends, path::PathIndex,
 };
-use crate::tls::Certificate;
+use crate::tls::{Certificate, TlsPolicy};
 use http::StatusCode;
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -23,6 +23,7 @@ pub struct TableBuilder {
 #[derive(Debug)]
 pub struct VirtualHostBuilder {
     host: HostMatch,
+    tls: Option<Arc<TlsPolicy>>,
     routes: BTreeMap<PathMatch, Arc<Route>>,
 }
 
@@ -100,9 +101,10 @@ impl TableBuilder {
         self.table.hosts.remove(host);
     }
 
-    /// Changes the certificate of a server name pattern; `None` is the default one, also where a wildcard has another.
-    pub fn set_certificate(&mut self, host: &HostMatch, certificate: Option<Arc<Certificate>>) {
-        self.table.certificates.insert(host, certificate);
+    /// Changes the certificates of a server name pattern, the preferred one first: each client gets the first that it can
+    /// verify. None is the default one, also where a wildcard has another.
+    pub fn set_certificates(&mut self, host: &HostMatch, certificates: Box<[Arc<Certificate>]>) {
+        self.table.certificates.insert(host, certificates);
     }
 
     /// A server name pattern has no certificate of its own any more.
@@ -123,7 +125,12 @@ impl VirtualHostBuilder {
     /// A virtual host without routes.
     #[must_use]
     pub fn new(host: HostMatch) -> Self {
-        Self { host, routes: BTreeMap::new() }
+        Self { host, tls: None, routes: BTreeMap::new() }
+    }
+
+    /// Changes what is accepted of TLS from clients; `None` is what the settings say.
+    pub fn set_tls(&mut self, policy: Option<Arc<TlsPolicy>>) {
+        self.tls = policy;
     }
 
     /// Adds a route unless its path predicate is taken; returns the route that was there first in that case.
@@ -162,6 +169,6 @@ impl VirtualHostBuilder {
             })
         });
         let routes: Box<[_]> = self.routes.into_values().collect();
-        VirtualHost { host: self.host, paths: PathIndex::new(&routes), routes }
+        VirtualHost { host: self.host, tls: self.tls, paths: PathIndex::new(&routes), routes }
     }
 }

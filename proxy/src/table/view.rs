@@ -1,7 +1,10 @@
 //! The readable form of a table: what goldens compare and `/debug/table` prints. Secrets never appear in it.
 
 use super::{Backend, Endpoint, HostMatch, Policy, Protocol, Route, RouteLabels, Settings, Table, Target};
-use crate::{filter::Filter, tls::CertificateInfo};
+use crate::{
+    filter::Filter,
+    tls::{CertificateInfo, TlsPolicy},
+};
 use serde::Serialize;
 
 /// Everything in a fixed order, indexes resolved to names.
@@ -24,6 +27,8 @@ struct CertificateView<'a> {
 #[derive(Serialize)]
 struct HostView<'a> {
     host: &'a HostMatch,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls: Option<&'a TlsPolicy>,
     routes: Vec<RouteView<'a>>,
 }
 
@@ -68,6 +73,7 @@ impl<'a> TableView<'a> {
                 .into_iter()
                 .map(|host| HostView {
                     host: host.host(),
+                    tls: host.tls().map(|policy| &**policy),
                     routes: host.routes.iter().map(|route| RouteView::new(table, route)).collect(),
                 })
                 .collect(),

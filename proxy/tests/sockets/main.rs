@@ -3,9 +3,12 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "blocking clients and endpoints, in threads")]
 
+mod client_certificates;
 mod harness;
 mod http2;
 mod plain;
 mod tls;
+mod tls_client;
+mod tls_policies;
 mod upstream_http2;
 mod upstream_tls;

@@ -44,13 +44,30 @@ impl rustls::client::danger::ServerCertVerifier for Anything {
 }
 
 pub(crate) fn connect(proxy: &Running, name: &'static str) -> Client<StreamOwned<ClientConnection, TcpStream>> {
-    let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+    offering(proxy, ServerName::try_from(name).unwrap(), &[])
+}
+
+/// The same, with both protocols offered.
+pub(crate) fn connect_offering(
+    proxy: &Running,
+    name: ServerName<'static>,
+) -> Client<StreamOwned<ClientConnection, TcpStream>> {
+    offering(proxy, name, &[b"h2", b"http/1.1"])
+}
+
+fn offering(
+    proxy: &Running,
+    name: ServerName<'static>,
+    protocols: &[&[u8]],
+) -> Client<StreamOwned<ClientConnection, TcpStream>> {
+    let mut config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(Anything))
         .with_no_client_auth();
-    let connection = ClientConnection::new(Arc::new(config), ServerName::try_from(name).unwrap()).unwrap();
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+    let connection = ClientConnection::new(Arc::new(config), name).unwrap();
     Client::over(StreamOwned::new(connection, TcpStream::connect(proxy.https()).unwrap()))
 }
 
