@@ -83,6 +83,8 @@ pub struct Options {
     pub topology_aware: bool,
     /// `--ignore-app-protocol`.
     pub ignore_app_protocol: bool,
+    /// `--enable-ssl-passthrough`.
+    pub ssl_passthrough: bool,
 }
 
 /// What a compile gives. All of it shares with the compile before what did not change.

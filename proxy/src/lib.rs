@@ -24,6 +24,7 @@ pub mod metrics;
 mod request;
 mod respond;
 mod retry;
+mod stream;
 pub mod table;
 mod timeout;
 pub mod tls;

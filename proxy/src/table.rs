@@ -59,6 +59,7 @@ pub struct Table {
 pub struct VirtualHost {
     host: HostMatch,
     tls: Option<Arc<TlsPolicy>>,
+    passthrough: Option<BackendIndex>,
     paths: PathIndex,
     routes: Box<[Arc<Route>]>,
 }
@@ -195,6 +196,12 @@ impl VirtualHost {
         self.tls.as_ref()
     }
 
+    /// Where TLS connections for it go without being ended here.
+    #[must_use]
+    pub fn passthrough(&self) -> Option<BackendIndex> {
+        self.passthrough
+    }
+
     /// What is asked of client certificates.
     #[must_use]
     pub fn client_auth(&self) -> Option<&Arc<ClientAuth>> {
@@ -217,8 +224,8 @@ impl VirtualHost {
 impl PartialEq for VirtualHost {
     /// The index of paths is a function of the routes.
     fn eq(&self, other: &Self) -> bool {
-        let Self { host, tls, paths: _, routes } = self;
-        *host == other.host && *tls == other.tls && *routes == other.routes
+        let Self { host, tls, passthrough, paths: _, routes } = self;
+        *host == other.host && *tls == other.tls && *passthrough == other.passthrough && *routes == other.routes
     }
 }
 

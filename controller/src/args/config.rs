@@ -152,6 +152,8 @@ pub struct CompileArguments {
     pub topology_aware: bool,
     /// `--ignore-app-protocol`
     pub ignore_app_protocol: bool,
+    /// `--enable-ssl-passthrough`
+    pub ssl_passthrough: bool,
 }
 
 /// Leader election.
@@ -449,6 +451,7 @@ impl CompileArguments {
             strict_host_ownership: values.switch("strict-host-ownership"),
             topology_aware: values.switch("enable-topology-aware-routing"),
             ignore_app_protocol: values.switch("ignore-app-protocol"),
+            ssl_passthrough: values.switch("enable-ssl-passthrough"),
         }
     }
 
@@ -472,6 +475,7 @@ impl CompileArguments {
             strict_host_ownership: this.strict_host_ownership,
             topology_aware: this.topology_aware,
             ignore_app_protocol: this.ignore_app_protocol,
+            ssl_passthrough: this.ssl_passthrough,
         }
     }
 }

@@ -112,7 +112,7 @@ pub fn registry() -> impl Iterator<Item = &'static Key> {
 
 /// Reads the ConfigMap of `--configmap`; without it, and while it does not exist, defaults.
 pub(super) fn read(snapshot: &Snapshot, options: &Options, findings: &mut Vec<Diagnostic>) -> Globals {
-    Draft::read(snapshot, options, findings).finish()
+    Draft::read(snapshot, options, findings).finish(options)
 }
 
 /// The same for one class: its IngressClassConfig over the ConfigMap.
@@ -128,7 +128,7 @@ pub(super) fn read_for_class(
     for (key, text) in &config.data {
         draft.apply(key, text, &object, findings);
     }
-    draft.finish()
+    draft.finish(options)
 }
 
 // === impl Globals ===
@@ -237,9 +237,10 @@ impl Draft {
         }
     }
 
-    fn finish(mut self) -> Globals {
+    fn finish(mut self, options: &Options) -> Globals {
         let HstsDraft { enabled, max_age, include_subdomains, preload } = self.hsts;
         self.settings.hsts = enabled.then(|| Hsts::new(max_age, include_subdomains, preload));
+        self.settings.passthrough = options.ssl_passthrough;
         let secret = self.tls.key_secret.clone();
         match self.tls.finish() {
             Some(policy) => self.settings.tls = policy,
@@ -355,7 +356,8 @@ mod tests {
             draft.apply(key.name, key.default, &object, &mut findings);
         }
         assert_eq!(findings, []);
-        let (changed, empty) = (draft.finish(), Draft::new().finish());
+        let options = super::super::tests::options("");
+        let (changed, empty) = (draft.finish(&options), Draft::new().finish(&options));
         assert_eq!(changed.settings, empty.settings);
         assert_eq!(changed.process, empty.process);
         assert_eq!(changed.routes, empty.routes);

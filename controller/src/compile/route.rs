@@ -29,6 +29,8 @@ pub(super) struct RouteSettings {
     pub(super) retry_non_idempotent: bool,
     /// Requests go to the address of the Service, not to those of its pods.
     pub(super) service_upstream: bool,
+    /// TLS connections for the host go to the backend of its `/` as they are.
+    pub(super) ssl_passthrough: bool,
     /// TLS to endpoints.
     pub(super) proxy_ssl: Option<Box<ProxySsl>>,
     /// `proxy-ssl-*` of one Ingress are not for the others of its host.
@@ -114,6 +116,7 @@ impl Default for RouteSettings {
             no_tls_redirect: Arc::new(["/.well-known/acme-challenge".into()]),
             retry_non_idempotent: false,
             service_upstream: false,
+            ssl_passthrough: false,
             proxy_ssl: None,
             proxy_ssl_location_only: false,
             host_tls: HostTls::default(),

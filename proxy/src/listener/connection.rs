@@ -4,7 +4,8 @@ use super::io::{IoCounters, ServerIo};
 use crate::{
     body::ResponseBody,
     request,
-    table::{HostMatch, Settings},
+    stream::passthrough::{self, Hello},
+    table::{Backend, HostMatch, Settings},
     timeout::Deadline,
     tls::{Configurations, Session},
     worker::Worker,
@@ -280,12 +281,28 @@ impl Downstream {
         self.connection.worker.last_view().table().settings().http2
     }
 
+    pub(super) fn passthrough_allowed(&self) -> bool {
+        self.connection.worker.last_view().table().settings().passthrough
+    }
+
+    /// Where connections for a server name go as they are; `None` ends their TLS here.
+    pub(super) fn passthrough(&self, server_name: &str) -> Option<Arc<Backend>> {
+        let view = self.connection.worker.view();
+        let table = view.table();
+        table.virtual_host_of_handshake(Some(server_name)).passthrough().map(|index| Arc::clone(table.backend(index)))
+    }
+
+    /// Carries a connection to where it goes as it is, however long that takes.
+    pub(super) async fn carry(&self, stream: TcpStream, hello: Hello, backend: Arc<Backend>) -> io::Result<()> {
+        passthrough::carry(stream, hello, &backend, &self.connection.worker).await
+    }
+
     /// Completes a handshake under the policy of the host that it names.
     pub(super) async fn shake_hands(
         &self,
         start: StartHandshake<TcpStream>,
         configurations: &Configurations,
-    ) -> io::Result<TlsStream<TcpStream>> {
+    ) -> io::Result<Box<TlsStream<TcpStream>>> {
         let view = self.connection.worker.view();
         let (table, name) = (view.table(), start.client_hello().server_name().map(Box::<str>::from));
         let host = table.virtual_host_of_handshake(name.as_deref());
@@ -294,7 +311,7 @@ impl Downstream {
         }
         let policy = table.tls_of(host);
         let config = view.tls(policy, configurations).map_err(io::Error::other)?;
-        let stream = start.into_stream(config).await?;
+        let stream = Box::new(start.into_stream(config).await?);
         let session = Session::new(name, stream.get_ref().1, policy);
         if self.connection.session.set(Box::new(session)).is_err() {
             unreachable!("a connection has one handshake");

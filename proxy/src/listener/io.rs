@@ -94,8 +94,8 @@ impl ServerIo {
         Self { stream: Stream::Plain(stream), prefix: Bytes::new(), counters }
     }
 
-    pub(super) fn tls(stream: TlsStream<TcpStream>, counters: Arc<IoCounters>) -> Self {
-        Self { stream: Stream::Tls(Box::new(stream)), prefix: Bytes::new(), counters }
+    pub(super) fn tls(stream: Box<TlsStream<TcpStream>>, counters: Arc<IoCounters>) -> Self {
+        Self { stream: Stream::Tls(stream), prefix: Bytes::new(), counters }
     }
 
     /// Reads until it is known whether the client speaks HTTP/2 by prior knowledge. What was read is read again by the

@@ -24,6 +24,7 @@ pub struct TableBuilder {
 pub struct VirtualHostBuilder {
     host: HostMatch,
     tls: Option<Arc<TlsPolicy>>,
+    passthrough: Option<BackendIndex>,
     routes: BTreeMap<PathMatch, Arc<Route>>,
 }
 
@@ -91,6 +92,7 @@ impl TableBuilder {
             Target::Backend { backend, .. } => self.table.backends.get(backend).is_some(),
             Target::Status(_) => true,
         }));
+        debug_assert!(host.passthrough.is_none_or(|backend| self.table.backends.get(backend).is_some()));
         if self.table.hosts.get(host.host()).is_none_or(|known| **known != host) {
             self.table.hosts.insert(Arc::new(host));
         }
@@ -125,12 +127,17 @@ impl VirtualHostBuilder {
     /// A virtual host without routes.
     #[must_use]
     pub fn new(host: HostMatch) -> Self {
-        Self { host, tls: None, routes: BTreeMap::new() }
+        Self { host, tls: None, passthrough: None, routes: BTreeMap::new() }
     }
 
     /// Changes what is accepted of TLS from clients; `None` is what the settings say.
     pub fn set_tls(&mut self, policy: Option<Arc<TlsPolicy>>) {
         self.tls = policy;
+    }
+
+    /// Changes where TLS connections go that are not to be ended here; counts with `Settings::passthrough`.
+    pub fn set_passthrough(&mut self, backend: Option<BackendIndex>) {
+        self.passthrough = backend;
     }
 
     /// Adds a route unless its path predicate is taken; returns the route that was there first in that case.
@@ -169,6 +176,12 @@ impl VirtualHostBuilder {
             })
         });
         let routes: Box<[_]> = self.routes.into_values().collect();
-        VirtualHost { host: self.host, tls: self.tls, paths: PathIndex::new(&routes), routes }
+        VirtualHost {
+            host: self.host,
+            tls: self.tls,
+            passthrough: self.passthrough,
+            paths: PathIndex::new(&routes),
+            routes,
+        }
     }
 }

@@ -22,6 +22,8 @@ pub struct Settings {
     pub http2: bool,
     /// What is accepted of TLS from clients, where a host says nothing else.
     pub tls: Arc<TlsPolicy>,
+    /// Whether connections may go on as TLS to the endpoints of hosts that want it.
+    pub passthrough: bool,
     /// Whether handshakes end that name no host of ours, or none at all.
     pub reject_unknown_names: bool,
     /// The `Strict-Transport-Security` header of responses over TLS; `None` is off.
@@ -74,6 +76,7 @@ impl Default for Settings {
             http2_max_concurrent_streams: 128,
             http2: true,
             tls: Arc::default(),
+            passthrough: false,
             reject_unknown_names: false,
             hsts: Some(Hsts::new(31_536_000, true, false)),
             generate_request_id: true,

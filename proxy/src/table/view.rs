@@ -29,6 +29,8 @@ struct HostView<'a> {
     host: &'a HostMatch,
     #[serde(skip_serializing_if = "Option::is_none")]
     tls: Option<&'a TlsPolicy>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    passthrough: Option<&'a str>,
     routes: Vec<RouteView<'a>>,
 }
 
@@ -74,6 +76,7 @@ impl<'a> TableView<'a> {
                 .map(|host| HostView {
                     host: host.host(),
                     tls: host.tls().map(|policy| &**policy),
+                    passthrough: host.passthrough().map(|backend| table.backend(backend).key().as_str()),
                     routes: host.routes.iter().map(|route| RouteView::new(table, route)).collect(),
                 })
                 .collect(),

@@ -6,6 +6,7 @@
 mod client_certificates;
 mod harness;
 mod http2;
+mod passthrough;
 mod plain;
 mod tls;
 mod tls_client;

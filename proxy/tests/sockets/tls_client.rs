@@ -72,6 +72,13 @@ impl SiteBuilder {
 
     /// A host whose every path goes to the endpoint.
     pub(crate) fn host(mut self, host: &str, tls: Option<TlsSettings>) -> Self {
+        let mut routes = self.routes(host);
+        routes.set_tls(tls.map(|settings| Arc::new(TlsPolicy::new(settings).unwrap())));
+        self.builder.set_host(routes.build());
+        self
+    }
+
+    fn routes(&self, host: &str) -> VirtualHostBuilder {
         let mut routes = VirtualHostBuilder::new(HostMatch::parse(host).unwrap());
         let target = Target::Backend { backend: self.backend, no_endpoints: StatusCode::SERVICE_UNAVAILABLE };
         let route = Route {
@@ -82,7 +89,15 @@ impl SiteBuilder {
             policy: Arc::new(Policy::default()),
         };
         routes.add_route(Arc::new(route)).unwrap();
-        routes.set_tls(tls.map(|settings| Arc::new(TlsPolicy::new(settings).unwrap())));
+        routes
+    }
+
+    /// A host whose TLS goes on to an endpoint as it is.
+    pub(crate) fn passthrough(mut self, host: &str, to: SocketAddr) -> Self {
+        let backend = Backend::new(BackendKey::new("default-tls-443"), Protocol::Http1, vec![Endpoint { address: to }]);
+        let passthrough = self.builder.add_backend(Arc::new(backend));
+        let mut routes = self.routes(host);
+        routes.set_passthrough(Some(passthrough));
         self.builder.set_host(routes.build());
         self
     }
@@ -118,6 +133,11 @@ impl Tls {
             Some((chain, key)) => builder.with_client_auth_cert(chain, key).unwrap(),
         };
         Self(Arc::new(config))
+    }
+
+    /// A client that has said nothing yet.
+    pub(crate) fn connection(&self, name: &'static str) -> ClientConnection {
+        ClientConnection::new(Arc::clone(&self.0), ServerName::try_from(name).unwrap()).unwrap()
     }
 
     /// The handshake alone.

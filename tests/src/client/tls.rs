@@ -8,7 +8,9 @@ use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, Error, HandshakeKind, RootCertStore, SignatureScheme};
+use rustls::{
+    ClientConfig, DigitallySignedStruct, Error, HandshakeKind, RootCertStore, SignatureScheme, SupportedProtocolVersion,
+};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -44,7 +46,7 @@ impl Client {
     /// # Errors
     /// When the certificate is none.
     pub fn new(identity: Option<&Pair>) -> Result<Self> {
-        let builder = ClientConfig::builder().dangerous().with_custom_certificate_verifier(Arc::new(Anything));
+        let builder = ClientConfig::builder().dangerous().with_custom_certificate_verifier(Arc::new(Anything::new()));
         Ok(Self(match identity {
             None => builder.with_no_client_auth(),
             Some(pair) => {
@@ -52,6 +54,20 @@ impl Client {
                 builder.with_client_auth_cert(chain, PrivateKeyDer::from_pem_slice(pair.key.as_bytes())?)?
             }
         }))
+    }
+
+    /// A client that understands only these signatures.
+    #[must_use]
+    pub fn verifying(schemes: &[SignatureScheme]) -> Self {
+        let verifier = Arc::new(Anything { schemes: schemes.to_vec() });
+        Self(ClientConfig::builder().dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
+    }
+
+    /// A client of one version.
+    #[must_use]
+    pub fn of_version(version: &'static SupportedProtocolVersion) -> Self {
+        let builder = ClientConfig::builder_with_protocol_versions(&[version]).dangerous();
+        Self(builder.with_custom_certificate_verifier(Arc::new(Anything::new())).with_no_client_auth())
     }
 
     /// Shakes hands.
@@ -78,8 +94,10 @@ impl Client {
 /// # Errors
 /// When there is no handshake.
 pub async fn connect(to: SocketAddr, name: Option<&str>, alpn: &[&str]) -> Result<Session> {
-    let mut config =
-        ClientConfig::builder().dangerous().with_custom_certificate_verifier(Arc::new(Anything)).with_no_client_auth();
+    let mut config = ClientConfig::builder()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Anything::new()))
+        .with_no_client_auth();
     config.enable_sni = name.is_some();
     handshake(to, name, alpn, config).await
 }
@@ -123,7 +141,15 @@ async fn handshake(to: SocketAddr, name: Option<&str>, alpn: &[&str], mut config
 
 /// Accepts every certificate, but no forged handshake.
 #[derive(Debug)]
-struct Anything;
+struct Anything {
+    schemes: Vec<SignatureScheme>,
+}
+
+impl Anything {
+    fn new() -> Self {
+        Self { schemes: algorithms().supported_schemes() }
+    }
+}
 
 impl ServerCertVerifier for Anything {
     fn verify_server_cert(
@@ -156,7 +182,7 @@ impl ServerCertVerifier for Anything {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        algorithms().supported_schemes()
+        self.schemes.clone()
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{Claim, Inputs, Outputs, settles_tls};
 use crate::{
     compile::{
-        about_ingress,
+        about_ingress, annotation_field,
         backend::Reference,
         conflict::{self, Owner, Place},
         host_tls,
@@ -63,6 +63,7 @@ pub(super) fn make(
     let tls = host_tls::settle(claims, inputs.globals, inputs.options, inputs.roster, &mut load, found);
     let context = context(pattern, claims, &tls, inputs);
     let mut routes = VirtualHostBuilder::new(pattern.clone());
+    let tls_asks = tls.policy.as_ref().is_some_and(|policy| policy.client_auth().is_some());
     routes.set_tls(tls.policy);
     let host_label = pattern.to_string().into();
     let endpoint_tls_of_host = claims.iter().map(|claim| claim.by).find(|by| {
@@ -81,6 +82,9 @@ pub(super) fn make(
         endpoint_tls_of_host,
     };
     for (path, owner) in owners {
+        if path == root() {
+            routes.set_passthrough(making.passthrough(pattern, &owner, tls_asks));
+        }
         let route = making.route(path, &owner);
         routes.add_route(Arc::new(route)).expect("the owners of a host have distinct paths");
     }
@@ -133,6 +137,34 @@ impl Making<'_, '_> {
             }),
             path,
         }
+    }
+
+    /// Where TLS connections of the host go as they are. Only who owns `/` can say so: nobody else's routes lead there.
+    fn passthrough(&mut self, pattern: &HostMatch, owner: &Owner<'_>, host_asks: bool) -> Option<BackendIndex> {
+        let by = self.inputs.roster.get(owner.by);
+        if !by.settings.ssl_passthrough {
+            return None;
+        }
+        let closed = self.context.refuse.or(by.settings.refuse).is_some();
+        let problem = match (pattern, owner.backend) {
+            _ if !self.inputs.options.ssl_passthrough => "--enable-ssl-passthrough is off",
+            (HostMatch::Wildcard(_) | HostMatch::Any, _) => "only a host without wildcard can be told by its name",
+            (HostMatch::Exact(_), Backend::Resource(_) | Backend::Nothing) => "the path / has no Service",
+            (HostMatch::Exact(_), Backend::Service(_)) if closed => "the host or the path / is closed",
+            (HostMatch::Exact(_), Backend::Service(_)) if host_asks => "the host asks for client certificates",
+            (HostMatch::Exact(_), Backend::Service(service)) => {
+                let reference = Reference::of_rule(&by.ingress.name.namespace, service, true);
+                let Outputs { backends, table, .. } = self.outputs;
+                let backend = backends.acquire(reference, self.inputs.snapshot, self.inputs.options, table);
+                self.uses.push(Use { backend, by: owner.by, place: owner.place });
+                return Some(backend);
+            }
+        };
+        let field = annotation_field(self.inputs.options, "ssl-passthrough");
+        let message = format!("{problem}: TLS for the host ends here");
+        let object = about_ingress(&by.ingress.name);
+        self.found.push(Diagnostic::warning(object, Reason::UnsupportedValue, field, message));
+        None
     }
 
     /// What answers the paths that no rule matches: the `spec.defaultBackend` of the oldest Ingress on the host that has

@@ -1,0 +1,3 @@
+//! Connections that are carried without being understood.
+
+pub(crate) mod passthrough;
