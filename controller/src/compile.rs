@@ -19,6 +19,7 @@ pub mod annotation;
 mod app_protocol;
 mod backend;
 mod change;
+mod cipher_list;
 mod class;
 mod class_config;
 pub mod config_map;
@@ -29,9 +30,11 @@ mod external_name;
 mod findings;
 mod grammar;
 mod host;
+mod host_tls;
 mod ingress;
 mod memory;
 mod ownership;
+mod proxy_ssl;
 mod roster;
 mod route;
 mod streams;
@@ -87,6 +90,8 @@ pub struct Options {
     pub udp_services: Option<ObjectName>,
     /// Ports of our own listeners, which cannot become services.
     pub reserved_ports: BTreeSet<u16>,
+    /// `--enable-ssl-passthrough`.
+    pub ssl_passthrough: bool,
 }
 
 /// What a compile gives. All of it shares with the compile before what did not change.
@@ -190,6 +195,11 @@ impl Default for ProcessSettings {
             disable_ipv6: false,
         }
     }
+}
+
+/// The field of an annotation.
+fn annotation_field(options: &Options, name: &str) -> String {
+    format!("metadata.annotations[{}/{name}]", options.annotations_prefix)
 }
 
 fn about_ingress(name: &ObjectName) -> ObjectRef {

@@ -109,18 +109,16 @@ pub(crate) struct UpstreamBody {
 // === impl RequestBody ===
 
 impl RequestBody {
-    pub(crate) fn new(
+    /// What a client sends, as it comes; `trailers` go on.
+    pub(crate) fn client(
         incoming: Incoming,
         policy: &Policy,
         deadline: &Rc<Deadline>,
         client_timeout: Duration,
         trailers: bool,
-    ) -> (Self, Option<Rc<Progress>>) {
-        if incoming.is_end_stream() {
-            return (Self::Empty, None);
-        }
+    ) -> (Self, Rc<Progress>) {
         let progress = Progress::new(policy, deadline, client_timeout);
-        (Self::Client(ClientBody { incoming, progress: Rc::clone(&progress), trailers }), Some(progress))
+        (Self::Client(ClientBody { incoming, progress: Rc::clone(&progress), trailers }), progress)
     }
 
     /// A body that was read before, from its beginning.

@@ -61,9 +61,6 @@ pub enum StartError {
     /// A thread or its runtime cannot be started.
     #[error("cannot start a worker: {0}")]
     Worker(io::Error),
-    /// The TLS configuration was refused.
-    #[error("cannot configure TLS: {0}")]
-    Tls(rustls::Error),
 }
 
 /// What the workers are told.
@@ -91,7 +88,7 @@ impl Proxy {
     /// # Errors
     /// When an address cannot be bound (the error names it) or a thread cannot be started.
     pub fn start(listen: &Listen, workers: NonZeroUsize, handle: &Arc<Handle>) -> Result<Self, StartError> {
-        let tls = Configurations::new(handle).map_err(StartError::Tls)?;
+        let tls = Configurations::new(handle);
         let mut sockets: Vec<Sockets> = (0..workers.get()).map(|_| Vec::new()).collect();
         let mut bind_all = |addresses: &[SocketAddr], tls: Option<&Arc<Configurations>>| {
             let bind =

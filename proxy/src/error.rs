@@ -23,6 +23,18 @@ pub(crate) enum ProxyError {
     /// A transfer coding that we do not speak (RFC 9112 §6.1).
     #[error("transfer coding not implemented")]
     UnknownCoding,
+    /// The host wants a client certificate, and the handshake was for another host, or asked for none (RFC 9110 §15.5.20).
+    #[error("the connection is not one for this host")]
+    Misdirected,
+    /// The host wants a client certificate, and the client has shown none.
+    #[error("no client certificate")]
+    NoClientCertificate,
+    /// The client certificate is not valid; why, in OpenSSL's words.
+    #[error("client certificate refused: {0}")]
+    BadClientCertificate(&'static str),
+    /// The subject of the client certificate is not the one that the host wants.
+    #[error("the subject of the client certificate does not match")]
+    ClientSubject,
     /// CONNECT and TRACE make no sense for a reverse proxy.
     #[error("method not allowed")]
     MethodNotAllowed,
@@ -89,9 +101,16 @@ impl ProxyError {
     /// The answer for the client. The only place where an error becomes a status.
     pub(crate) fn status(&self) -> StatusCode {
         match self {
-            Self::BadRequest(_) | Self::BadPath(_) | Self::BadFraming | Self::ClientBody(_) => StatusCode::BAD_REQUEST,
             Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
+            Self::BadRequest(_)
+            | Self::BadPath(_)
+            | Self::BadFraming
+            | Self::ClientBody(_)
+            | Self::NoClientCertificate
+            | Self::BadClientCertificate(_) => StatusCode::BAD_REQUEST,
+            Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
+            Self::ClientSubject => StatusCode::FORBIDDEN,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::UnknownCoding => StatusCode::NOT_IMPLEMENTED,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -119,6 +138,10 @@ impl ProxyError {
             | Self::BadFraming
             | Self::HeadTooLarge
             | Self::TargetTooLong
+            | Self::Misdirected
+            | Self::NoClientCertificate
+            | Self::BadClientCertificate(_)
+            | Self::ClientSubject
             | Self::MethodNotAllowed
             | Self::UnknownCoding
             | Self::UnaskedSwitch
@@ -130,7 +153,8 @@ impl ProxyError {
         }
     }
 
-    /// True when the client's connection cannot be used for another request, because part of this one is still on it.
+    /// True when the client's connection cannot be used for another request, because part of this one is still on it, or
+    /// because only another handshake can bring a better certificate.
     pub(crate) fn closes_connection(&self) -> bool {
         matches!(
             self,
@@ -140,7 +164,18 @@ impl ProxyError {
                 | Self::ClientTimeout
                 | Self::ClientBody(_)
                 | Self::TemporaryFile(_)
+                | Self::NoClientCertificate
+                | Self::BadClientCertificate(_)
         )
+    }
+
+    /// What nginx's page says besides the status.
+    pub(crate) fn remark(&self) -> Option<&'static str> {
+        match self {
+            Self::NoClientCertificate => Some("No required SSL certificate was sent"),
+            Self::BadClientCertificate(_) => Some("The SSL certificate error"),
+            _ => None,
+        }
     }
 }
 

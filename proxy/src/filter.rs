@@ -5,8 +5,9 @@
 
 mod https_redirect;
 mod refuse;
+mod tls_only;
 
-pub use self::{https_redirect::HttpsRedirect, refuse::Refuse};
+pub use self::{https_redirect::HttpsRedirect, refuse::Refuse, tls_only::TlsOnly};
 use crate::{body::ResponseBody, forwarded::Client};
 use http::{Response, Uri};
 use serde::Serialize;
@@ -19,6 +20,8 @@ pub enum Filter {
     Refuse(Refuse),
     /// Sends plain HTTP requests to HTTPS.
     HttpsRedirect(HttpsRedirect),
+    /// Refuses plain HTTP requests where every client needs a certificate.
+    TlsOnly(TlsOnly),
 }
 
 /// What a filter may look at before the endpoint is chosen.
@@ -40,6 +43,7 @@ impl Filter {
         match self {
             Self::Refuse(refuse) => Some(refuse.apply()),
             Self::HttpsRedirect(redirect) => redirect.apply(request),
+            Self::TlsOnly(tls_only) => tls_only.apply(request),
         }
     }
 }

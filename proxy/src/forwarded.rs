@@ -4,7 +4,10 @@ mod client;
 mod rfc7239;
 
 pub(crate) use self::client::{Claims, Client};
-use crate::table::{self, Trust};
+use crate::{
+    table::{self, Trust},
+    tls::{Judgement, Verdict},
+};
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 use std::borrow::Cow;
 
@@ -19,6 +22,11 @@ const X_SCHEME: HeaderName = HeaderName::from_static("x-scheme");
 const X_ORIGINAL_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-original-forwarded-for");
 const X_ORIGINAL_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-original-forwarded-host");
 const X_ORIGINAL_URI: HeaderName = HeaderName::from_static("x-original-uri");
+
+const SSL_CLIENT_VERIFY: HeaderName = HeaderName::from_static("ssl-client-verify");
+const SSL_CLIENT_SUBJECT_DN: HeaderName = HeaderName::from_static("ssl-client-subject-dn");
+const SSL_CLIENT_ISSUER_DN: HeaderName = HeaderName::from_static("ssl-client-issuer-dn");
+const SSL_CLIENT_CERT: HeaderName = HeaderName::from_static("ssl-client-cert");
 
 /// Most fields that [`Told::add_to`] adds, for sizing the map once.
 pub(crate) const MOST_FIELDS: usize = 12;
@@ -36,6 +44,8 @@ pub(crate) struct Told<'a> {
     pub(crate) original_uri: Option<HeaderValue>,
     /// What is set whatever the client says (`proxy-set-headers`).
     pub(crate) set: &'a table::Fields,
+    /// What is thought of the client's certificate, where the host asks for one.
+    pub(crate) certificate: Option<&'a Judgement>,
 }
 
 /// The fields that go on under other names, whether they are believed or not.
@@ -70,6 +80,9 @@ impl Told<'_> {
         if let Some(value) = &self.original.host {
             headers.append(X_ORIGINAL_FORWARDED_HOST, (**value).clone());
         }
+        if let Some(certificate) = self.certificate {
+            add_certificate(certificate, headers);
+        }
     }
 
     /// Puts our fields in place of the client's, where it may have some of the same name.
@@ -97,6 +110,27 @@ impl<'a> Original<'a> {
                 _ => claims.host.map(Cow::Borrowed),
             },
         }
+    }
+}
+
+/// As nginx: what is empty is not sent.
+fn add_certificate(client: &Judgement, headers: &mut HeaderMap) {
+    let verify = match client.verdict {
+        Verdict::Success => HeaderValue::from_static("SUCCESS"),
+        Verdict::Missing => HeaderValue::from_static("NONE"),
+        Verdict::Failed(reason) => {
+            HeaderValue::try_from(format!("FAILED:{reason}")).unwrap_or(HeaderValue::from_static("FAILED"))
+        }
+    };
+    headers.append(SSL_CLIENT_VERIFY, verify);
+    for (name, text) in [(SSL_CLIENT_SUBJECT_DN, &client.subject), (SSL_CLIENT_ISSUER_DN, &client.issuer)] {
+        // The text form of a name is ASCII.
+        if let Some(value) = HeaderValue::try_from(&**text).ok().filter(|value| !value.is_empty()) {
+            headers.append(name, value);
+        }
+    }
+    if let Some(certificate) = &client.certificate {
+        headers.append(SSL_CLIENT_CERT, certificate.clone());
     }
 }
 

@@ -19,12 +19,12 @@ pub(crate) use self::{
     proxy_protocol::Proxied,
 };
 use self::{connection::Downstream, io::ServerIo};
-use crate::{tls::Configurations, worker::Worker};
+use crate::{stream::passthrough::Hello, table::Backend, tls::Configurations, worker::Worker};
 use http::HeaderValue;
 use socket2::{SockAddr, SockRef, Socket};
 use std::{io::ErrorKind, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::{LazyConfigAcceptor, StartHandshake, server::TlsStream};
 
 /// One bound socket of one worker.
 pub(crate) struct Listener {
@@ -35,6 +35,15 @@ pub(crate) struct Listener {
     tls: Option<Arc<Configurations>>,
     /// Connections begin with a PROXY header here, whatever the settings say.
     proxy_protocol: bool,
+}
+
+/// What becomes of a connection on the TLS port.
+enum Handshake {
+    Done(Box<TlsStream<TcpStream>>),
+    /// It goes on as TLS to a backend.
+    NotOurs(TcpStream, Box<Hello>, Arc<Backend>),
+    /// It was none, and has been answered.
+    Plain,
 }
 
 /// Pause after an accept failed for want of a resource (file descriptors, memory), as nginx does.
@@ -143,21 +152,30 @@ async fn serve_plain(stream: TcpStream, downstream: Downstream) {
 }
 
 async fn serve_tls(stream: TcpStream, downstream: Downstream, tls: Arc<Configurations>) {
-    let config = Arc::clone(tls.select(downstream.http2_allowed()));
     let timeout = downstream.header_timeout();
     let handshake = async {
         // As nginx does: one look at the first byte tells TLS from plain HTTP before anything is consumed.
         let mut first = [0];
         match stream.peek(&mut first).await? {
             0 => return Err(ErrorKind::UnexpectedEof.into()),
-            _ if first[0] != TLS_HANDSHAKE => return io::answer_plain_http(stream).await.map(|()| None),
+            _ if first[0] != TLS_HANDSHAKE => return io::answer_plain_http(stream).await.map(|()| Handshake::Plain),
             _ => {}
         }
+        if downstream.passthrough_allowed() {
+            let mut stream = stream;
+            let hello = Hello::read(&mut stream).await?;
+            let name = hello.accepted.client_hello().server_name().map(str::to_owned);
+            if let Some(backend) = name.and_then(|name| downstream.passthrough(&name)) {
+                return Ok(Handshake::NotOurs(stream, Box::new(hello), backend));
+            }
+            let start = StartHandshake::from_parts(hello.accepted, stream);
+            return downstream.shake_hands(start, &tls).await.map(Handshake::Done);
+        }
         let start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await?;
-        start.into_stream(config).await.map(Some)
+        downstream.shake_hands(start, &tls).await.map(Handshake::Done)
     };
     match downstream.deadline().limit(timeout, handshake).await {
-        Some(Ok(Some(stream))) => {
+        Some(Ok(Handshake::Done(stream))) => {
             let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
             let io = ServerIo::tls(stream, downstream.io());
             if http2 {
@@ -166,7 +184,12 @@ async fn serve_tls(stream: TcpStream, downstream: Downstream, tls: Arc<Configura
                 downstream.serve_http1(io).await;
             }
         }
-        Some(Ok(None)) => tracing::debug!("plain HTTP on the TLS port"),
+        Some(Ok(Handshake::NotOurs(stream, hello, backend))) => {
+            if let Err(error) = downstream.carry(stream, *hello, backend).await {
+                tracing::debug!(%error, "passthrough ended with an error");
+            }
+        }
+        Some(Ok(Handshake::Plain)) => tracing::debug!("plain HTTP on the TLS port"),
         Some(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
         None => tracing::debug!("TLS handshake not complete in time"),
     }

@@ -4,12 +4,14 @@
 //! order of execution, because it decides what beats what (a redirect beats authentication, a missing endpoint beats
 //! both).
 
+mod client_certificate;
 mod fields;
 mod forward;
 mod target;
 
 pub(crate) use self::target::is_host;
 use self::{
+    client_certificate::Admission,
     fields::Fields,
     forward::{Answered, Destination, Outbound, Switch},
 };
@@ -65,7 +67,8 @@ pub(crate) async fn handle(
     let view = connection.worker().view();
     let settings = view.table().settings();
     connection.refresh(settings);
-    let answer = answer(&connection, &view, request, &mut exchange).await;
+    let (head, body) = request.into_parts();
+    let answer = answer(&connection, &view, head, Some(body), &mut exchange).await;
     let mut response = match answer {
         Ok(Answer::Local(response)) => local(response, &connection, settings),
         Ok(Answer::Endpoint(mut response)) => {
@@ -93,11 +96,11 @@ pub(crate) async fn handle(
 async fn answer(
     connection: &Rc<Connection>,
     view: &View,
-    request: Request<Incoming>,
+    mut head: Parts,
+    body: Option<Incoming>,
     exchange: &mut Exchange,
 ) -> Result<Answer, ProxyError> {
     let (table, settings) = (view.table(), view.table().settings());
-    let (mut head, body) = request.into_parts();
     let upgrade = head.extensions.remove::<OnUpgrade>();
     let fields = Fields::of(&head.headers, settings.headers.names);
 
@@ -118,6 +121,18 @@ async fn answer(
         }
     };
     account(exchange, view, connection, virtual_host, route, log);
+
+    // Who the client is, where the host asks for certificates.
+    let identity = match virtual_host.client_auth() {
+        None => None,
+        Some(auth) => match client_certificate::admit(connection, auth, &host, &head)? {
+            Admission::Granted(identity) => identity,
+            Admission::Redirect(location) => {
+                return Ok(Answer::Local(respond::redirect(StatusCode::FOUND, location)));
+            }
+            Admission::Page(page) => return Box::pin(answer(connection, view, page, None, exchange)).await,
+        },
+    };
 
     // Limits that nginx checks as soon as it has found the location.
     if declared_length(&fields).is_some_and(|length| route.policy.max_body.is_some_and(|max| length > max)) {
@@ -150,18 +165,22 @@ async fn answer(
     // Upgrades exist between HTTP/1.1 and HTTP/1.1 only.
     let switch = if protocol.is_http2() { None } else { Switch::of(head.version, fields.upgrade, upgrade) };
     let body_timeout = settings.client_body_timeout;
-    let has_body = !body.is_end_stream();
+    let body = body.filter(|body| !body.is_end_stream());
     // Over HTTP/2 both sides may speak at once, as in gRPC.
-    let reads_first = has_body && policy.request_buffering && !protocol.is_http2() && switch.is_none();
-    let (body, progress, stored) = if reads_first {
-        // Boxed, so that requests without a body are not as large as those with one.
-        let read = Box::pin(Stored::read(body, policy, body_timeout, &deadline));
-        let stored = Rc::new(read.await?);
-        let progress = Progress::new(policy, &deadline, body_timeout);
-        (RequestBody::stored(&stored, &progress), Some(progress), Some(stored))
-    } else {
-        let (body, progress) = RequestBody::new(body, policy, &deadline, body_timeout, protocol.is_http2());
-        (body, progress, None)
+    let reads_first = policy.request_buffering && !protocol.is_http2() && switch.is_none();
+    let (body, progress, stored) = match body {
+        Some(body) if reads_first => {
+            // Boxed, so that requests without a body are not as large as those with one.
+            let read = Box::pin(Stored::read(body, policy, body_timeout, &deadline));
+            let stored = Rc::new(read.await?);
+            let progress = Progress::new(policy, &deadline, body_timeout);
+            (RequestBody::stored(&stored, &progress), Some(progress), Some(stored))
+        }
+        Some(body) => {
+            let (body, progress) = RequestBody::client(body, policy, &deadline, body_timeout, protocol.is_http2());
+            (body, Some(progress), None)
+        }
+        None => (RequestBody::Empty, None, None),
     };
 
     // Forward, to as many endpoints as the policy allows.
@@ -172,6 +191,7 @@ async fn answer(
         original: Original::of(&settings.trust, &fields.claims, &head.headers),
         original_uri: settings.headers.original_uri.then(|| forwarded::original_uri(&head.uri)).flatten(),
         set: &settings.headers.request,
+        certificate: identity.as_deref(),
     };
     let wish = Wish::of(&settings.compression, &head);
     let length = stored.as_ref().filter(|_| fields.content_length.is_none()).map(|stored| stored.length());
@@ -275,7 +295,10 @@ fn switched(
 
 /// The answer to a request that failed.
 fn failed(error: &ProxyError) -> Response<ResponseBody> {
-    let mut response = respond::status(error.status());
+    let mut response = match error.remark() {
+        None => respond::status(error.status()),
+        Some(remark) => respond::status_with(error.status(), remark),
+    };
     if error.closes_connection() {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }

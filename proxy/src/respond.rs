@@ -19,6 +19,18 @@ pub(crate) fn status(status: StatusCode) -> Response<ResponseBody> {
     response
 }
 
+/// The same with a line about what is wrong.
+pub(crate) fn status_with(status: StatusCode, remark: &str) -> Response<ResponseBody> {
+    let (code, reason) = (status.as_u16(), reason(status));
+    let page = format!(
+        "<html>\r\n<head><title>{code} {remark}</title></head>\r\n<body>\r\n<center><h1>{code} {reason}</h1></center>\r\n\
+         <center>{remark}</center>\r\n<hr><center>rust-nginx</center>\r\n</body>\r\n</html>\r\n"
+    );
+    let mut response = self::status(status);
+    *response.body_mut() = ResponseBody::full(Bytes::from(page));
+    response
+}
+
 /// A redirect with its page.
 pub(crate) fn redirect(code: StatusCode, location: HeaderValue) -> Response<ResponseBody> {
     let mut response = status(code);

@@ -11,6 +11,7 @@
 
 mod copy;
 mod log;
+pub(crate) mod passthrough;
 mod tcp;
 mod udp;
 

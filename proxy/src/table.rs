@@ -46,7 +46,10 @@ pub use self::{
     stream::{StreamService, StreamSettings, Streams, Transport},
     trust::{Trust, TrustedPeers},
 };
-use crate::filter::Filter;
+use crate::{
+    filter::Filter,
+    tls::{ClientAuth, TlsPolicy},
+};
 use http::StatusCode;
 use serde::Serialize;
 use std::sync::Arc;
@@ -68,6 +71,8 @@ pub struct Table {
 #[derive(Clone, Debug)]
 pub struct VirtualHost {
     host: HostMatch,
+    tls: Option<Arc<TlsPolicy>>,
+    passthrough: Option<BackendIndex>,
     paths: PathIndex,
     routes: Box<[Arc<Route>]>,
 }
@@ -129,6 +134,18 @@ impl Table {
     #[must_use]
     pub fn virtual_host(&self, host: &str) -> &Arc<VirtualHost> {
         self.hosts.find(host)
+    }
+
+    /// The virtual host that decides about a handshake with this server name, in lower case: the one that requests for it
+    /// go to. Without a name it is the catch-all.
+    pub(crate) fn virtual_host_of_handshake(&self, server_name: Option<&str>) -> &Arc<VirtualHost> {
+        server_name.map_or_else(|| self.hosts.any(), |name| self.hosts.find(name))
+    }
+
+    /// What is accepted of TLS from clients of a virtual host of this table.
+    #[must_use]
+    pub fn tls_of<'a>(&'a self, host: &'a VirtualHost) -> &'a Arc<TlsPolicy> {
+        host.tls.as_ref().unwrap_or(&self.settings.tls)
     }
 
     /// The index of virtual hosts.
@@ -193,6 +210,24 @@ impl VirtualHost {
         &self.host
     }
 
+    /// What is accepted of TLS from its clients, where that is not what the settings say.
+    #[must_use]
+    pub fn tls(&self) -> Option<&Arc<TlsPolicy>> {
+        self.tls.as_ref()
+    }
+
+    /// Where TLS connections for it go without being ended here.
+    #[must_use]
+    pub fn passthrough(&self) -> Option<BackendIndex> {
+        self.passthrough
+    }
+
+    /// What is asked of client certificates.
+    #[must_use]
+    pub fn client_auth(&self) -> Option<&Arc<ClientAuth>> {
+        self.tls.as_ref()?.client_auth()
+    }
+
     /// The route for a path that went through [`normalize_path`].
     #[must_use]
     pub fn route(&self, path: &str) -> Option<&Arc<Route>> {
@@ -209,8 +244,8 @@ impl VirtualHost {
 impl PartialEq for VirtualHost {
     /// The index of paths is a function of the routes.
     fn eq(&self, other: &Self) -> bool {
-        let Self { host, paths: _, routes } = self;
-        *host == other.host && *routes == other.routes
+        let Self { host, tls, passthrough, paths: _, routes } = self;
+        *host == other.host && *tls == other.tls && *passthrough == other.passthrough && *routes == other.routes
     }
 }
 

@@ -1,15 +1,31 @@
-//! TLS towards clients and endpoints: material, choice of certificate, policy.
+//! TLS towards clients and endpoints: material, choice of certificate, policy, client certificates.
 
+mod authorities;
+mod client_auth;
+mod configuration;
 mod material;
 mod policy;
 mod resolver;
+mod session;
+mod sessions;
+mod tickets;
 mod upstream;
+mod versions;
 
-pub(crate) use self::policy::Configurations;
 pub use self::{
-    material::{Certificate, CertificateInfo, KeyError, MaterialError},
-    upstream::{
-        Authorities, AuthoritiesError, InvalidName, TlsVersions, UpstreamTls, UpstreamTlsError, UpstreamTlsSettings,
-        Verification,
+    authorities::{Authorities, AuthoritiesError},
+    client_auth::{
+        ClientAuth, ClientAuthMode, ClientAuthSettings, ErrorPage, RevocationLists, RevocationListsError,
+        SubjectPattern,
     },
+    material::{Certificate, CertificateInfo, KeyError, KeyType, MaterialError},
+    policy::{SessionSettings, Tickets, TlsPolicy, TlsSettings},
+    tickets::{InvalidTicketKey, TicketKey},
+    upstream::{InvalidName, UpstreamTls, UpstreamTlsError, UpstreamTlsSettings, Verification},
+    versions::TlsVersions,
+};
+pub(crate) use self::{
+    client_auth::{Judgement, Verdict},
+    configuration::Configurations,
+    session::Session,
 };

@@ -11,11 +11,13 @@ use crate::{
     stream::{self, Opener, Order},
     table::{Backend, BackendIndex, Endpoint, RouteLabels, Table, UpstreamKeepAlive},
     timeout::{Tick, Timers},
+    tls::{Configurations, TlsPolicy},
     upstream::{self, pool::Pool},
 };
 use hashbrown::{HashMap, HashSet};
 use hyper::client::conn::http1;
 use rand::{RngCore as _, SeedableRng as _, rngs::SmallRng};
+use rustls::ServerConfig;
 use std::{
     cell::{Cell, RefCell},
     net::IpAddr,
@@ -63,6 +65,8 @@ pub(crate) struct View {
     table: Arc<Table>,
     /// By address of the labels, which this view keeps alive.
     stats: RefCell<HashMap<usize, Rc<RouteStats>>>,
+    /// By address of the policy, likewise.
+    tls: RefCell<HashMap<usize, Arc<ServerConfig>>>,
 }
 
 /// What a worker serves.
@@ -316,11 +320,26 @@ impl Worker {
 
 impl View {
     fn new(table: Arc<Table>) -> Self {
-        Self { table, stats: RefCell::default() }
+        Self { table, stats: RefCell::default(), tls: RefCell::default() }
     }
 
     pub(crate) fn table(&self) -> &Table {
         &self.table
+    }
+
+    /// The configuration for handshakes under a policy of this view's table.
+    pub(crate) fn tls(
+        &self,
+        policy: &Arc<TlsPolicy>,
+        configurations: &Configurations,
+    ) -> Result<Arc<ServerConfig>, rustls::Error> {
+        let address = Arc::as_ptr(policy).addr();
+        if let Some(config) = self.tls.borrow().get(&address) {
+            return Ok(Arc::clone(config));
+        }
+        let config = configurations.get(policy, self.table.settings().http2)?;
+        self.tls.borrow_mut().insert(address, Arc::clone(&config));
+        Ok(config)
     }
 
     /// The counters of a route of this view's table.

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use anyhow::Result;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType,
+    KeyUsagePurpose, PKCS_RSA_SHA256, SanType,
 };
 
 /// A certificate with its key, both in PEM.
@@ -60,7 +60,20 @@ impl Authority {
         self.sign(user, Some(group), &[])
     }
 
+    /// The same as [`Self::server`] with an RSA key.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn rsa_server(&self, names: &[&str]) -> Result<Pair> {
+        let key = KeyPair::generate_for(&PKCS_RSA_SHA256)?;
+        self.sign_key(key, names.first().copied().unwrap_or_default(), None, names)
+    }
+
     fn sign(&self, name: &str, organization: Option<&str>, alternatives: &[&str]) -> Result<Pair> {
+        self.sign_key(KeyPair::generate()?, name, organization, alternatives)
+    }
+
+    fn sign_key(&self, key: KeyPair, name: &str, organization: Option<&str>, alternatives: &[&str]) -> Result<Pair> {
         let mut params = CertificateParams::default();
         params.distinguished_name = subject(name, organization);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
@@ -70,7 +83,6 @@ impl Authority {
                 Err(_) => SanType::DnsName((*alternative).try_into()?),
             });
         }
-        let key = KeyPair::generate()?;
         let certificate = params.signed_by(&key, &self.issuer)?.pem();
         Ok(Pair { certificate, key: key.serialize_pem() })
     }

@@ -180,6 +180,13 @@ pub fn tls_secret(name: &str, pair: &Pair) -> Manifest {
     })
 }
 
+/// A Secret of these texts.
+#[must_use]
+pub fn secret(name: &str, data: &[(&str, &str)]) -> Manifest {
+    let data: BTreeMap<_, _> = data.iter().copied().collect();
+    Manifest(json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": data}))
+}
+
 /// A ConfigMap.
 #[must_use]
 pub fn config_map(name: &str, data: &[(&str, &str)]) -> Manifest {

@@ -63,7 +63,7 @@ fn parse(command: &str) -> Result<Line> {
     let url = words.by_ref().find(|word| word.starts_with("http")).with_context(|| format!("no URL: {command}"))?;
     let (scheme, rest) = url.split_once("://").with_context(|| format!("no URL: {url}"))?;
     let (host, path) = rest.split_once('/').with_context(|| format!("no path: {url}"))?;
-    let outcome = words.next().map(|word| word.trim_end_matches([',', ';', '.']).to_owned());
+    let outcome = words.next().map(|word| word.trim_end_matches([',', ';', '.', ':']).to_owned());
     ensure!(command.contains("$HTTPS") == (scheme == "https"), "scheme and port differ: {command}");
     Ok(Line { tls: scheme == "https", host: host.to_owned(), target: format!("/{path}"), outcome })
 }
@@ -133,7 +133,9 @@ async fn examples_work_in_a_cluster() -> Result<()> {
         let name = example.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
         // The class is the installation's; everything else is applied as it is written.
         let world = World::new(&format!("example-{name}")).await?;
+        // Annotations name objects with their namespace.
         let text = std::fs::read_to_string(example.join("ingress.yaml"))?;
+        let text = text.replace(": default/", &format!(": {}/", world.namespace));
         let documents: Vec<serde_json::Value> = serde_saphyr::from_multiple(&text)?;
         for document in documents.into_iter().filter(|document| !document.is_null()) {
             let mut manifest = Manifest(document);

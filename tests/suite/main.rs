@@ -17,6 +17,8 @@ mod balancing;
 mod churn;
 /// Whose an Ingress is: classes by controller, by name, by annotation, by default, and their parameters.
 mod classes;
+/// Client certificates: who gets in, and that nothing is a way around.
+mod client_certificates;
 /// A real API server as the source.
 mod cluster;
 /// Responses are compressed where the ConfigMap says so and the client wants it.
@@ -84,6 +86,7 @@ fn main() -> Result<ExitCode> {
         balancing::tests(),
         churn::tests(),
         classes::tests(),
+        client_certificates::tests(),
         cluster::tests(),
         compression::tests(),
         conformance::tests(),

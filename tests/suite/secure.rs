@@ -2,13 +2,16 @@
 
 use anyhow::{Context as _, Result, ensure};
 use rust_nginx_tests::certificate::Authority;
-use rust_nginx_tests::client::tls::{connect, connect_trusting};
+use rust_nginx_tests::client::tls::{Client, connect, connect_trusting};
 use rust_nginx_tests::client::{self, Connection, Request};
 use rust_nginx_tests::files::{CLASS, CONTROLLER, Site};
-use rust_nginx_tests::objects::{Manifest, backend, ingress, ingress_class, prefix, tls_secret};
-use rust_nginx_tests::pod::Pod;
+use rust_nginx_tests::objects::{
+    Manifest, backend, config_map, endpoints_at, ingress, ingress_class, prefix, service, tls_secret,
+};
+use rust_nginx_tests::pod::{Pod, Terminator};
 use rust_nginx_tests::runner::Test;
 use rust_nginx_tests::{tests, wait};
+use rustls::SignatureScheme;
 
 const FAKE: &str = "Kubernetes Ingress Controller Fake Certificate";
 
@@ -24,6 +27,9 @@ pub(crate) fn tests() -> Vec<Test> {
         every_answer_over_tls_demands_tls,
         plain_http_on_the_tls_port_is_refused,
         a_default_certificate_can_be_given,
+        a_host_may_have_certificates_of_two_kinds,
+        versions_and_names_are_limited_at_once,
+        tls_is_handed_on_where_the_host_wants_it,
     ]
 }
 
@@ -236,4 +242,72 @@ async fn a_default_certificate_can_be_given() -> Result<()> {
         Ok(())
     })
     .await
+}
+
+async fn a_host_may_have_certificates_of_two_kinds() -> Result<()> {
+    let authority = Authority::new("tests")?;
+    let both =
+        ingress("web").class(CLASS).host("a.test", [prefix("/", "app")]).tls("rsa", &["a.test"]).tls("ec", &["a.test"]);
+    let secrets =
+        [tls_secret("rsa", &authority.rsa_server(&["a.test"])?), tls_secret("ec", &authority.server(&["a.test"])?)];
+    let (site, _pod) = site([both.build()].into_iter().chain(secrets)).await?;
+    for (schemes, bits) in
+        [(&[SignatureScheme::ECDSA_NISTP256_SHA256][..], 256), (&[SignatureScheme::RSA_PSS_SHA256], 2048)]
+    {
+        let session = Client::verifying(schemes).connect(site.subject.https(), "a.test").await?;
+        let (_, parsed) = x509_parser::parse_x509_certificate(&session.certificate)?;
+        assert_eq!(parsed.public_key().parsed()?.key_size(), bits, "for {schemes:?}");
+        Connection::over(session.wire).send(&Request::get("a.test", "/")).await?.expect(200)?;
+    }
+    Ok(())
+}
+
+async fn versions_and_names_are_limited_at_once() -> Result<()> {
+    let rules = ingress("web").class(CLASS).host("a.test", [prefix("/", "app")]).build();
+    let manifests = [ingress_class(CLASS, CONTROLLER), rules];
+    let site = Site::start_with(manifests, |launch| launch.arg("--configmap=default/settings")).await?;
+    let https = site.subject.https();
+    let refused = async |what: &str, client: &Client, name: &str| {
+        wait::until(what, async || {
+            ensure!(client.connect(https, name).await.is_err(), "there is a handshake");
+            Ok(())
+        })
+        .await
+    };
+    let old = Client::of_version(&rustls::version::TLS12);
+    old.connect(https, "a.test").await?;
+    site.files.put("settings.yaml", [config_map("settings", &[("ssl-protocols", "TLSv1.3")])])?;
+    refused("TLS 1.2 is refused", &old, "a.test").await?;
+    let new = Client::new(None)?;
+    new.connect(https, "a.test").await?;
+    new.connect(https, "b.test").await?;
+    site.files.put("settings.yaml", [config_map("settings", &[("ssl-reject-handshake", "true")])])?;
+    refused("an unknown name is refused", &new, "b.test").await?;
+    old.connect(https, "a.test").await?;
+    Ok(())
+}
+
+async fn tls_is_handed_on_where_the_host_wants_it() -> Result<()> {
+    let authority = Authority::new("tests")?;
+    let pod = Pod::start("a").await?;
+    let terminator = Terminator::start(pod.address, &authority.server(&["pod.test"])?, &["http/1.1"]).await?;
+    let passed = ingress("passed").class(CLASS).host("passed.test", [prefix("/", "tls")]);
+    let passed = passed.annotation("nginx.ingress.kubernetes.io/ssl-passthrough", "true").build();
+    let ours = ingress("ours").class(CLASS).host("ours.test", [prefix("/", "app")]).build();
+    let mut manifests = vec![ingress_class(CLASS, CONTROLLER), passed, ours, service("tls", 80)];
+    manifests.push(endpoints_at("tls", "", &[terminator.address]));
+    manifests.extend(backend("app", &[&pod]));
+    let site = Site::start_with(manifests, |launch| launch.arg("--enable-ssl-passthrough")).await?;
+    let session = connect(site.subject.https(), Some("passed.test"), &["http/1.1"]).await?;
+    assert_eq!(session.common_name, "pod.test");
+    let mut connection = Connection::over(session.wire);
+    let echo = connection.send(&Request::get("passed.test", "/x")).await?.echo()?;
+    // Nobody has looked inside.
+    ensure!(echo.values("x-forwarded-for").is_empty(), "{echo:?}");
+    assert_eq!(connect(site.subject.https(), Some("ours.test"), &[]).await?.common_name, FAKE);
+    // Changes of the table do not touch it.
+    site.files.put("more.yaml", [ingress("more").class(CLASS).host("more.test", [prefix("/", "app")]).build()])?;
+    site.subject.answers("more.test", "/", 200).await?;
+    connection.send(&Request::get("passed.test", "/y")).await?.expect(200)?;
+    Ok(())
 }

@@ -8,7 +8,7 @@ use rust_nginx_tests::client::tls::connect;
 use rust_nginx_tests::client::websocket::WebSocket;
 use rust_nginx_tests::client::{self, Connection, Request, http2};
 use rust_nginx_tests::files::{CLASS, CONTROLLER, Site};
-use rust_nginx_tests::objects::{Manifest, endpoints_at, ingress, ingress_class, prefix, service};
+use rust_nginx_tests::objects::{Manifest, endpoints_at, ingress, ingress_class, prefix, secret, service};
 use rust_nginx_tests::pod::{Http2Pod, Pod, Terminator, digest};
 use rust_nginx_tests::runner::Test;
 use rust_nginx_tests::{tests, wait};
@@ -29,6 +29,7 @@ pub(crate) fn tests() -> Vec<Test> {
         a_change_of_protocol_is_taken_at_once,
         a_pod_that_is_gone_costs_no_call,
         fastcgi_closes_its_paths,
+        pods_are_verified_and_see_who_comes,
     ]
 }
 
@@ -63,6 +64,44 @@ async fn https_pods_are_reached_without_a_check_of_their_certificate() -> Result
         assert_eq!(echo.values("x-forwarded-proto"), ["http"]);
     }
     assert_eq!(terminator.handshakes(), 1);
+    Ok(())
+}
+
+async fn pods_are_verified_and_see_who_comes() -> Result<()> {
+    let pod = Pod::start("a").await?;
+    let (pods, clients) = (Authority::new("pods")?, Authority::new("clients")?);
+    let identity = clients.client("ingress", "proxies")?;
+    let terminator =
+        Terminator::start_for_clients_of(&clients.certificate, pod.address, &pods.server(&["app.test"])?).await?;
+    let annotation = |name: &str| format!("nginx.ingress.kubernetes.io/proxy-ssl-{name}");
+    let rules = |name: &str| {
+        let rules = ingress("web").class(CLASS).host("a.test", [prefix("/", "app")]).annotation(PROTOCOL, "HTTPS");
+        let rules = rules.annotation(&annotation("secret"), "default/towards-pods");
+        rules.annotation(&annotation("verify"), "on").annotation(&annotation("name"), name).build()
+    };
+    // The paths of another Ingress on the host follow.
+    let beside =
+        ingress("beside").class(CLASS).host("a.test", [prefix("/beside", "app")]).annotation(PROTOCOL, "HTTPS");
+    let beside = beside.build().created("2026-01-01T00:00:00Z");
+    let mut manifests = vec![ingress_class(CLASS, CONTROLLER), service("app", 80)];
+    manifests.extend([endpoints_at("app", "", &[terminator.address]), beside]);
+    let site = Site::start(manifests).await?;
+    site.files.put("rules.yaml", [rules("app.test")])?;
+    site.subject.answers("a.test", "/", 503).await?;
+    let parts = |authority: &Authority| {
+        let pair = [("tls.crt", identity.certificate.as_str()), ("tls.key", &identity.key)];
+        secret("towards-pods", &[pair[0], pair[1], ("ca.crt", &authority.certificate)])
+    };
+    site.files.put("secret.yaml", [parts(&pods)])?;
+    site.subject.answers("a.test", "/", 200).await?;
+    site.subject.answers("a.test", "/beside", 200).await?;
+    // A name that the certificate does not carry, and an authority that has not signed it.
+    site.files.put("rules.yaml", [rules("other.test")])?;
+    site.subject.answers("a.test", "/", 502).await?;
+    site.files.put("rules.yaml", [rules("app.test")])?;
+    site.subject.answers("a.test", "/", 200).await?;
+    site.files.put("secret.yaml", [parts(&clients)])?;
+    site.subject.answers("a.test", "/", 502).await?;
     Ok(())
 }
 

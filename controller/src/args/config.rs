@@ -161,6 +161,8 @@ pub struct CompileArguments {
     pub udp_services: Option<ObjectName>,
     /// The ports of our own listeners.
     pub reserved_ports: BTreeSet<u16>,
+    /// `--enable-ssl-passthrough`
+    pub ssl_passthrough: bool,
 }
 
 /// Leader election.
@@ -499,6 +501,7 @@ impl CompileArguments {
             tcp_services: values.object("tcp-services-configmap"),
             udp_services: values.object("udp-services-configmap"),
             reserved_ports: listen.ports().chain(admin.addresses.iter().map(|address| address.port())).collect(),
+            ssl_passthrough: values.switch("enable-ssl-passthrough"),
         }
     }
 
@@ -525,6 +528,7 @@ impl CompileArguments {
             tcp_services: this.tcp_services,
             udp_services: this.udp_services,
             reserved_ports: this.reserved_ports,
+            ssl_passthrough: this.ssl_passthrough,
         }
     }
 }

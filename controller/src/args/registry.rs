@@ -99,6 +99,12 @@ pub(crate) static FLAGS: &[Flag] = &[
         "false",
         "Speak HTTP/1.1 to pods where no annotation says otherwise, whatever appProtocol of their Service port says",
     ),
+    flag(
+        "enable-ssl-passthrough",
+        Switch,
+        "false",
+        "Hand TLS connections on as they are for hosts whose Ingress has the annotation ssl-passthrough",
+    ),
     // Where we listen.
     of(
         BOTH,
@@ -147,8 +153,6 @@ pub(crate) static FLAGS: &[Flag] = &[
     // Known to ingress-nginx, not to this version.
     without_effect("enable-annotation-validation", Switch, Unsupported),
     without_effect("deep-inspect", Switch, Unsupported),
-    without_effect("enable-ssl-passthrough", Switch, Unsupported),
-    without_effect("ssl-passthrough-proxy-port", Value("PORT"), Unsupported),
     without_effect("enable-ssl-chain-completion", Switch, Unsupported),
     without_effect("metrics-per-host", Switch, Unsupported),
     without_effect("metrics-per-undefined-host", Switch, Unsupported),
@@ -169,6 +173,11 @@ pub(crate) static FLAGS: &[Flag] = &[
     without_effect("maxmind-retries-count", Value("NUMBER"), Unsupported),
     without_effect("maxmind-retries-timeout", Value("DURATION"), Unsupported),
     // Without meaning here.
+    without_effect(
+        "ssl-passthrough-proxy-port",
+        Value("PORT"),
+        Meaningless("connections are told apart on the HTTPS port itself"),
+    ),
     without_effect("enable-metrics", Switch, Meaningless("metrics are always served on the admin listener")),
     without_effect("monitor-max-batch-size", Value("NUMBER"), Meaningless("metrics are not sent in batches")),
     without_effect("default-server-port", Value("PORT"), Meaningless("the built-in 404 needs no port")),

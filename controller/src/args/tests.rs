@@ -192,12 +192,11 @@ fn variables_of_service_links_are_not_flags() {
 
 #[test]
 fn flags_without_effect_are_warned_about() {
-    let config =
-        serve("--manifests=d --enable-ssl-passthrough --sync-rate-limit 5 --logtostderr --status-update-interval=1");
+    let config = serve("--manifests=d --deep-inspect --sync-rate-limit 5 --logtostderr --status-update-interval=1");
     assert_eq!(
         config.warnings,
         [
-            "--enable-ssl-passthrough is ignored: this version does not support it",
+            "--deep-inspect is ignored: this version does not support it",
             "--logtostderr has no effect: logs go to stderr; use -v, --log-format or RUST_LOG",
             "--sync-rate-limit has no effect: every change is applied at once, without a reload",
             "--status-update-interval: 1 is less than 5; using 60",

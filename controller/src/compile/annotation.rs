@@ -11,12 +11,14 @@ mod canary;
 mod client_certificate;
 mod cors;
 mod external_auth;
+pub(super) mod proxy_ssl;
 pub(super) mod proxying;
 mod rate_limit;
 pub(super) mod redirect;
 mod response;
 mod routing;
 mod snippet;
+mod tls;
 mod unread;
 
 use super::{
@@ -105,7 +107,7 @@ pub(super) struct Annotated {
     pub(super) closes_hosts: bool,
 }
 
-const GROUPS: [&[Annotation]; 14] = [
+const GROUPS: [&[Annotation]; 16] = [
     routing::ANNOTATIONS,
     redirect::ANNOTATIONS,
     access::ANNOTATIONS,
@@ -116,9 +118,11 @@ const GROUPS: [&[Annotation]; 14] = [
     canary::ANNOTATIONS,
     affinity::ANNOTATIONS,
     backend_protocol::ANNOTATIONS,
+    proxy_ssl::ANNOTATIONS,
     proxying::ANNOTATIONS,
     response::ANNOTATIONS,
     snippet::ANNOTATIONS,
+    tls::ANNOTATIONS,
     unread::ANNOTATIONS,
 ];
 
@@ -166,6 +170,10 @@ pub(super) fn read(
     }
     let mut outcome = reading.outcome;
     outcome.settings.finish();
+    outcome.settings.host_tls.confine(ingress, globals, options, reading.findings);
+    if let Some(proxy_ssl) = &mut outcome.settings.proxy_ssl {
+        proxy_ssl.confine(ingress, globals.cross_namespace, options, reading.findings);
+    }
     outcome
 }
 

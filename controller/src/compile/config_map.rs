@@ -9,10 +9,12 @@ mod headers;
 mod logging;
 mod safety;
 mod streams;
+mod tls;
 mod trust;
 mod tuning;
 mod unserved;
 
+use self::tls::TlsDraft;
 use self::{compression::CompressionDraft, headers::ServerDraft};
 use super::{
     Options, ProcessSettings,
@@ -79,6 +81,10 @@ pub(super) struct Globals {
     pub(super) max_risk: Risk,
     /// Words that no annotation may hold.
     pub(super) blocked_words: Vec<Box<str>>,
+    /// Annotations may name objects of other namespaces.
+    pub(super) cross_namespace: bool,
+    /// The Secret that was read.
+    pub(super) secret: Option<ObjectName>,
     /// A guard of everything cannot be honoured.
     pub(super) closed: bool,
     /// The ConfigMaps that keys name, with their content; none while one does not exist.
@@ -96,8 +102,10 @@ struct Draft {
     routes: RouteSettings,
     hsts: HstsDraft,
     head_buffers: HeadBuffers,
+    tls: TlsDraft,
     max_risk: Risk,
     blocked_words: Vec<Box<str>>,
+    cross_namespace: bool,
     closed: bool,
 }
 
@@ -109,8 +117,9 @@ struct HstsDraft {
     preload: bool,
 }
 
-const GROUPS: [&[Key]; 8] = [
+const GROUPS: [&[Key]; 9] = [
     safety::KEYS,
+    tls::KEYS,
     trust::KEYS,
     headers::KEYS,
     compression::KEYS,
@@ -138,7 +147,7 @@ pub fn registry() -> impl Iterator<Item = &'static Key> {
 
 /// Reads the ConfigMap of `--configmap`; without it, and while it does not exist, defaults.
 pub(super) fn read(snapshot: &Snapshot, options: &Options, findings: &mut Vec<Diagnostic>) -> Globals {
-    Draft::read(snapshot, options, findings).finish()
+    Draft::read(snapshot, options, findings).finish(options)
 }
 
 /// The same for one class: its IngressClassConfig over the ConfigMap.
@@ -154,7 +163,7 @@ pub(super) fn read_for_class(
     for (key, text) in &config.data {
         draft.apply(key, text, &object, findings);
     }
-    draft.finish()
+    draft.finish(options)
 }
 
 // === impl Globals ===
@@ -174,6 +183,8 @@ impl Globals {
             routes,
             max_risk: self.max_risk,
             blocked_words: self.blocked_words.clone(),
+            cross_namespace: self.cross_namespace,
+            secret: self.secret.clone(),
             closed: self.closed,
             referred: self.referred.clone(),
         }
@@ -197,6 +208,9 @@ impl Draft {
             for (key, text) in &config_map.data {
                 draft.apply(key, text, &object, findings);
             }
+            if let Err((reason, message)) = draft.tls.load_key(snapshot) {
+                findings.push(Diagnostic::warning(object, reason, "data[ssl-session-ticket-key]", message));
+            }
         } else {
             let flag = ObjectRef::named(ObjectKind::Flag, "configmap");
             let message = format!("ConfigMap {name} does not exist; the defaults hold");
@@ -216,8 +230,10 @@ impl Draft {
             routes: RouteSettings::default(),
             hsts: HstsDraft { enabled: true, max_age: 31_536_000, include_subdomains: true, preload: false },
             head_buffers: HeadBuffers { first: 1 << 10, large: (4, 8 << 10) },
+            tls: TlsDraft::default(),
             max_risk: Risk::High,
             blocked_words: Vec::new(),
+            cross_namespace: false,
             closed: false,
         }
     }
@@ -282,11 +298,17 @@ impl Draft {
         }
     }
 
-    fn finish(mut self) -> Globals {
+    fn finish(mut self, options: &Options) -> Globals {
         let HstsDraft { enabled, max_age, include_subdomains, preload } = self.hsts;
         self.settings.headers.server = self.server.finish();
         self.settings.compression = self.compression.finish();
         self.settings.hsts = enabled.then(|| Hsts::new(max_age, include_subdomains, preload));
+        self.settings.passthrough = options.ssl_passthrough;
+        let secret = self.tls.key_secret.clone();
+        match self.tls.finish() {
+            Some(policy) => self.settings.tls = policy,
+            None => self.closed = true,
+        }
         let mut defaults = self.routes.clone();
         defaults.finish();
         Globals {
@@ -297,6 +319,8 @@ impl Draft {
             routes: self.routes,
             max_risk: self.max_risk,
             blocked_words: self.blocked_words,
+            cross_namespace: self.cross_namespace,
+            secret,
             closed: self.closed,
             referred: self.referred,
         }
@@ -405,7 +429,8 @@ mod tests {
             draft.apply(key.name, key.default, &object, &mut findings);
         }
         assert_eq!(findings, []);
-        let (changed, empty) = (draft.finish(), Draft::new().finish());
+        let options = super::super::tests::options("");
+        let (changed, empty) = (draft.finish(&options), Draft::new().finish(&options));
         assert_eq!(changed.settings, empty.settings);
         assert_eq!(changed.process, empty.process);
         assert_eq!(changed.routes, empty.routes);

@@ -62,6 +62,8 @@ struct Host {
     uses: Box<[Use]>,
     /// Secrets that its certificate was looked for in.
     secrets: Box<[ObjectName]>,
+    /// Secrets that its routes depend on.
+    route_secrets: Box<[ObjectName]>,
     /// About its routes, its certificate, its backends.
     findings: [Owned; 3],
 }
@@ -232,6 +234,7 @@ impl Host {
             work: Work::default(),
             uses: Box::default(),
             secrets: Box::default(),
+            route_secrets: Box::default(),
             findings: Default::default(),
         }
     }
@@ -249,15 +252,18 @@ impl Host {
         } else {
             self.claims.as_slice().into()
         };
+        let mut secrets = Vec::new();
         let uses = if self.admitted.is_empty() && self.pattern != HostMatch::Any {
             // As if nobody had named it: a wildcard may answer.
             outputs.table.remove_host(&self.pattern);
             Vec::new()
         } else {
-            let (virtual_host, uses) = routes::make(&self.pattern, &self.admitted, inputs, outputs, &mut found);
+            let (virtual_host, uses) =
+                routes::make(&self.pattern, &self.admitted, inputs, outputs, &mut secrets, &mut found);
             outputs.table.set_host(virtual_host);
             uses
         };
+        self.replace_route_secrets(id, secrets.into(), outputs);
         let [findings, ..] = &mut self.findings;
         outputs.findings.replace(findings, found);
         self.replace_uses(id, uses.into(), outputs);
@@ -274,6 +280,16 @@ impl Host {
         }
     }
 
+    fn replace_route_secrets(&mut self, id: HostId, secrets: Box<[ObjectName]>, outputs: &mut Outputs<'_>) {
+        let old = std::mem::replace(&mut self.route_secrets, secrets);
+        for name in &self.route_secrets {
+            outputs.certificates.add_route_user(name, id);
+        }
+        for name in old.iter().filter(|name| !self.route_secrets.contains(name)) {
+            outputs.certificates.remove_route_user(name, id);
+        }
+    }
+
     fn make_certificate(&mut self, id: HostId, inputs: Inputs<'_>, outputs: &mut Outputs<'_>) {
         let (mut found, mut looked_at) = (Vec::new(), Vec::new());
         match self.settles_tls(inputs.roster) {
@@ -282,9 +298,10 @@ impl Host {
                     looked_at.push(name.clone());
                     outputs.certificates.load(name, inputs.snapshot)
                 };
-                let chosen = tls::choose(&self.pattern, &by.ingress, &mut load, &mut found);
+                let others = self.admitted.iter().map(|claim| &*inputs.roster.get(claim.by).ingress);
+                let chosen = tls::choose(&self.pattern, &by.ingress, others, &mut load, &mut found);
                 // Also the default one is named, lest a wildcard's certificate answer for a host that was not given it.
-                outputs.table.set_certificate(&self.pattern, chosen);
+                outputs.table.set_certificates(&self.pattern, chosen);
             }
             None => outputs.table.remove_certificate(&self.pattern),
         }
@@ -316,7 +333,10 @@ impl Host {
     }
 
     fn end(mut self, outputs: &mut Outputs<'_>) {
-        debug_assert!(self.uses.is_empty() && self.secrets.is_empty(), "nobody claims it");
+        debug_assert!(
+            self.uses.is_empty() && self.secrets.is_empty() && self.route_secrets.is_empty(),
+            "nobody claims it"
+        );
         for findings in std::mem::take(&mut self.findings) {
             outputs.findings.retract(findings);
         }

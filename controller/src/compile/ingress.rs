@@ -6,7 +6,7 @@
 use super::{Options, about_ingress, annotation, config_map::Globals, findings::Owned, route::RouteSettings};
 use crate::{
     diagnostic::{Diagnostic, Reason},
-    snapshot::{Ingress, IngressPath, PathType},
+    snapshot::{Ingress, IngressPath, ObjectName, PathType},
 };
 use rust_nginx_proxy::table::{HostMatch, PathMatch, Policy, normalize_path};
 use std::{borrow::Cow, sync::Arc};
@@ -78,6 +78,12 @@ pub(super) fn translate(ingress: &Arc<Ingress>, globals: &Globals, options: &Opt
 // === impl Translated ===
 
 impl Translated {
+    /// The Secrets that it refers to.
+    pub(super) fn secrets(&self) -> impl Iterator<Item = ObjectName> {
+        let to_endpoints = self.settings.proxy_ssl.iter().filter_map(|says| says.secret.clone());
+        self.ingress.tls_secrets().chain(self.settings.host_tls.secrets().cloned()).chain(to_endpoints)
+    }
+
     /// The host patterns that it claims, each with the position of the rule.
     pub(super) fn claims(&self) -> impl Iterator<Item = (&HostMatch, Option<u32>)> {
         let alone = self.ingress.rules.is_empty() && self.ingress.default_backend.is_some() && !self.is_canary;

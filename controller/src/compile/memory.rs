@@ -117,7 +117,7 @@ impl Memory {
             let [_, from_source, ..] = &mut self.general;
             self.findings.replace(from_source, snapshot.findings.to_vec());
         }
-        let all_routes = self.follow_config_map(options);
+        let all_routes = self.follow_config_map(&changes.secrets, options);
         let classes = if all_routes || changes.classes { self.follow_class_configs(options) } else { BTreeSet::new() };
         self.follow_ingresses(&changes, all_routes, &classes, options);
         self.follow_backends(&changes, options);
@@ -142,9 +142,10 @@ impl Memory {
     }
 
     /// Returns whether the defaults of routes are different now.
-    fn follow_config_map(&mut self, options: &Options) -> bool {
+    fn follow_config_map(&mut self, changed_secrets: &[ObjectName], options: &Options) -> bool {
         let config_map = options.config_map.as_ref().and_then(|name| self.snapshot.config_maps.get(name));
-        if self.config_map.as_ref() == config_map && !self.globals.is_outdated(&self.snapshot) {
+        let other_secret = self.globals.secret.as_ref().is_some_and(|name| changed_secrets.contains(name));
+        if self.config_map.as_ref() == config_map && !other_secret && !self.globals.is_outdated(&self.snapshot) {
             return false;
         }
         self.config_map = config_map.cloned();
@@ -158,6 +159,8 @@ impl Memory {
         globals.referred.keys().for_each(|name| self.config_maps.add(name.clone()));
         self.globals.referred.keys().for_each(|name| self.config_maps.remove(name));
         self.table.set_settings(globals.settings.clone());
+        globals.secret.iter().for_each(|name| self.secrets.add(name.clone()));
+        self.globals.secret.iter().for_each(|name| self.secrets.remove(name));
         self.globals = globals;
         true
     }
@@ -223,16 +226,16 @@ impl Memory {
         if let Some(id) = known {
             self.hosts.withdraw(id, &self.roster);
             let old = self.roster.remove(id);
-            self.findings.retract(old.findings);
-            for secret in old.ingress.tls_secrets() {
+            for secret in old.secrets() {
                 self.secrets.remove(&secret);
             }
+            self.findings.retract(old.findings);
         }
         if let Some(ingress) = ours {
             let own = class::named_by(ingress).and_then(|class| self.by_class.get(class));
             let (mut translated, found) = ingress::translate(ingress, own.unwrap_or(&self.globals), options);
             self.findings.replace(&mut translated.findings, found);
-            for secret in ingress.tls_secrets() {
+            for secret in translated.secrets() {
                 self.secrets.add(secret);
             }
             let id = self.roster.add(translated);
@@ -304,6 +307,9 @@ impl Memory {
         for name in changed {
             for host in self.certificates.users(name) {
                 self.hosts.mark(*host, Work::CERTIFICATE);
+            }
+            for host in self.certificates.route_users(name) {
+                self.hosts.mark(*host, Work::ROUTES);
             }
         }
         if options.default_ssl_certificate.as_ref().is_some_and(|name| changed.contains(name)) {

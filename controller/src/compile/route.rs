@@ -2,9 +2,10 @@
 //!
 //! Must not know where a setting came from.
 
+use super::{host_tls::HostTls, proxy_ssl::ProxySsl};
 use http::StatusCode;
 use rust_nginx_proxy::{
-    filter::{Filter, HttpsRedirect, Refuse},
+    filter::{Filter, HttpsRedirect, Refuse, TlsOnly},
     table::{Affinity, Ejection, HashBy, LoadBalancing, PathMatch, Policy},
     variable::Template,
 };
@@ -35,6 +36,14 @@ pub(super) struct RouteSettings {
     pub(super) service_upstream: bool,
     /// How endpoints are picked.
     pub(super) balancing: Balancing,
+    /// TLS connections for the host go to the backend of its `/` as they are.
+    pub(super) ssl_passthrough: bool,
+    /// TLS to endpoints.
+    pub(super) proxy_ssl: Option<Box<ProxySsl>>,
+    /// `proxy-ssl-*` of one Ingress are not for the others of its host.
+    pub(super) proxy_ssl_location_only: bool,
+    /// TLS with the clients of its hosts.
+    pub(super) host_tls: HostTls,
     /// Timeouts, retry, limits.
     pub(super) policy: Policy,
     /// Closed: a guard that cannot be honoured.
@@ -74,6 +83,8 @@ pub(super) struct Context {
     pub(super) refuse: Option<StatusCode>,
     /// What the host allows of redirects to HTTPS.
     pub(super) redirect: Redirect,
+    /// Every client needs a certificate, and only TLS has those.
+    pub(super) certificate_needed: bool,
     /// `--https-port`.
     pub(super) https_port: u16,
 }
@@ -118,8 +129,15 @@ impl RouteSettings {
             Redirect::HostHasTls => self.force_ssl_redirect || self.ssl_redirect,
         };
         // As in ingress-nginx, the exemption compares with the declared path, not with the path of the request.
-        if !redirects || self.no_tls_redirect.iter().any(|prefix| path.as_str().starts_with(&**prefix)) {
+        if self.no_tls_redirect.iter().any(|prefix| path.as_str().starts_with(&**prefix)) {
             return Box::default();
+        }
+        if !redirects {
+            return if context.certificate_needed {
+                Box::new([Filter::TlsOnly(TlsOnly { status: StatusCode::FORBIDDEN })])
+            } else {
+                Box::default()
+            };
         }
         Box::new([Filter::HttpsRedirect(HttpsRedirect {
             code: self.redirect_code,
@@ -142,6 +160,10 @@ impl Default for RouteSettings {
             retry_non_idempotent: false,
             service_upstream: false,
             balancing: Balancing::default(),
+            ssl_passthrough: false,
+            proxy_ssl: None,
+            proxy_ssl_location_only: false,
+            host_tls: HostTls::default(),
             policy: Policy::default(),
             refuse: None,
         }

@@ -5,7 +5,10 @@ use crate::{
     diagnostic::{Diagnostic, ObjectKind, ObjectRef, Reason},
     snapshot::{Ingress, ObjectName, Secret, Snapshot},
 };
-use rust_nginx_proxy::{table::HostMatch, tls::Certificate};
+use rust_nginx_proxy::{
+    table::HostMatch,
+    tls::{Authorities, Certificate, KeyType, RevocationLists},
+};
 use std::{collections::HashMap, sync::Arc};
 
 /// What happens instead of an unusable Secret.
@@ -20,12 +23,25 @@ pub(super) struct Certificates(HashMap<ObjectName, Entry>);
 
 #[derive(Debug, Default)]
 struct Entry {
-    parsed: Option<(Arc<Secret>, Outcome)>,
+    parsed: Parsed<Arc<Certificate>>,
+    parsed_authorities: Parsed<ClientAuthorities>,
+    parsed_for_endpoints: Parsed<EndpointMaterial>,
     /// Hosts that look for their certificate here, sorted.
     users: Vec<HostId>,
+    /// Hosts whose routes depend on it, sorted.
+    route_users: Vec<HostId>,
 }
 
-type Outcome = Result<Arc<Certificate>, Arc<str>>;
+type Outcome<T> = Result<T, Arc<str>>;
+
+/// What came of a Secret, and of which state of it.
+type Parsed<T> = Option<(Arc<Secret>, Outcome<T>)>;
+
+/// What is shown to endpoints, and who signs for them.
+pub(super) type EndpointMaterial = (Option<Arc<Certificate>>, Option<Arc<Authorities>>);
+
+/// Who signs client certificates, and what they have revoked.
+pub(super) type ClientAuthorities = (Arc<Authorities>, Option<Arc<RevocationLists>>);
 
 // === impl Certificates ===
 
@@ -36,34 +52,74 @@ impl Certificates {
         name: &ObjectName,
         snapshot: &Snapshot,
     ) -> Result<Arc<Certificate>, (Reason, String)> {
+        self.parsed(name, snapshot, |entry| &mut entry.parsed, parse)
+    }
+
+    /// Who signs client certificates according to a Secret, or what is wrong with it.
+    pub(super) fn load_authorities(
+        &mut self,
+        name: &ObjectName,
+        snapshot: &Snapshot,
+    ) -> Result<ClientAuthorities, (Reason, String)> {
+        self.parsed(name, snapshot, |entry| &mut entry.parsed_authorities, parse_authorities)
+    }
+
+    /// What a Secret has for TLS to endpoints, or what is wrong with it.
+    pub(super) fn load_for_endpoints(
+        &mut self,
+        name: &ObjectName,
+        snapshot: &Snapshot,
+    ) -> Result<EndpointMaterial, (Reason, String)> {
+        self.parsed(name, snapshot, |entry| &mut entry.parsed_for_endpoints, parse_for_endpoints)
+    }
+
+    fn parsed<T: Clone>(
+        &mut self,
+        name: &ObjectName,
+        snapshot: &Snapshot,
+        place: fn(&mut Entry) -> &mut Parsed<T>,
+        parse: fn(&Secret) -> Outcome<T>,
+    ) -> Result<T, (Reason, String)> {
         let Some(secret) = snapshot.secrets.get(name) else {
             return Err((Reason::SecretNotFound, format!("Secret {name} does not exist")));
         };
-        let entry = self.0.entry(name.clone()).or_default();
-        let known = entry.parsed.as_ref().filter(|(parsed, _)| parsed == secret).map(|(_, outcome)| outcome.clone());
+        let place = place(self.0.entry(name.clone()).or_default());
+        let known = place.as_ref().filter(|(parsed, _)| parsed == secret).map(|(_, outcome)| outcome.clone());
         let outcome = known.unwrap_or_else(|| {
             let outcome = parse(secret);
-            entry.parsed = Some((secret.clone(), outcome.clone()));
+            *place = Some((secret.clone(), outcome.clone()));
             outcome
         });
         outcome.map_err(|problem| (Reason::InvalidCertificate, format!("Secret {name} cannot be used: {problem}")))
     }
 
-    /// A host looks here.
+    /// A host looks for its certificate here.
     pub(super) fn add_user(&mut self, name: &ObjectName, user: HostId) {
-        let users = &mut self.0.entry(name.clone()).or_default().users;
-        if let Err(position) = users.binary_search(&user) {
-            users.insert(position, user);
-        }
+        add(&mut self.0.entry(name.clone()).or_default().users, user);
     }
 
     /// A host does not look here any more. What nobody looks for is forgotten.
     pub(super) fn remove_user(&mut self, name: &ObjectName, user: HostId) {
+        self.remove(name, |entry| &mut entry.users, user);
+    }
+
+    /// The routes of a host depend on it.
+    pub(super) fn add_route_user(&mut self, name: &ObjectName, user: HostId) {
+        add(&mut self.0.entry(name.clone()).or_default().route_users, user);
+    }
+
+    /// They do not any more.
+    pub(super) fn remove_route_user(&mut self, name: &ObjectName, user: HostId) {
+        self.remove(name, |entry| &mut entry.route_users, user);
+    }
+
+    fn remove(&mut self, name: &ObjectName, users: fn(&mut Entry) -> &mut Vec<HostId>, user: HostId) {
         let Some(entry) = self.0.get_mut(name) else { return };
-        if let Ok(position) = entry.users.binary_search(&user) {
-            entry.users.remove(position);
+        let users = users(entry);
+        if let Ok(position) = users.binary_search(&user) {
+            users.remove(position);
         }
-        if entry.users.is_empty() {
+        if entry.users.is_empty() && entry.route_users.is_empty() {
             self.0.remove(name);
         }
     }
@@ -72,13 +128,45 @@ impl Certificates {
     pub(super) fn users(&self, name: &ObjectName) -> &[HostId] {
         self.0.get(name).map_or(&[], |entry| &entry.users)
     }
+
+    /// The hosts whose routes depend on a Secret.
+    pub(super) fn route_users(&self, name: &ObjectName) -> &[HostId] {
+        self.0.get(name).map_or(&[], |entry| &entry.route_users)
+    }
+}
+
+fn add(users: &mut Vec<HostId>, user: HostId) {
+    if let Err(position) = users.binary_search(&user) {
+        users.insert(position, user);
+    }
 }
 
 /// Any type of Secret will do that has both keys.
-fn parse(secret: &Secret) -> Result<Arc<Certificate>, Arc<str>> {
+fn parse(secret: &Secret) -> Outcome<Arc<Certificate>> {
     let part = |key: &str| secret.data.get(key).ok_or_else(|| Arc::<str>::from(format!("it has no key {key}")));
     let (chain, key) = (part("tls.crt")?, part("tls.key")?);
     Certificate::from_pem(chain, key).map(Arc::new).map_err(|error| error.to_string().into())
+}
+
+/// Without authorities there is nothing to check against, so that a Secret with a certificate alone will not do.
+fn parse_authorities(secret: &Secret) -> Outcome<ClientAuthorities> {
+    let authorities = secret.data.get("ca.crt").ok_or_else(|| Arc::<str>::from("it has no key ca.crt"))?;
+    let authorities = Authorities::from_pem(authorities).map_err(|error| format!("ca.crt {error}"))?;
+    let lists = secret.data.get("ca.crl").map(|lists| RevocationLists::from_pem(lists)).transpose();
+    let lists = lists.map_err(|error| format!("ca.crl {error}"))?;
+    Ok((Arc::new(authorities), lists.map(Arc::new)))
+}
+
+/// A certificate with its key, authorities, or both.
+fn parse_for_endpoints(secret: &Secret) -> Outcome<EndpointMaterial> {
+    let has_pair = secret.data.contains_key("tls.crt") || secret.data.contains_key("tls.key");
+    let certificate = has_pair.then(|| parse(secret)).transpose()?;
+    let authorities = secret.data.get("ca.crt").map(|text| Authorities::from_pem(text)).transpose();
+    let authorities = authorities.map_err(|error| format!("ca.crt {error}"))?.map(Arc::new);
+    if certificate.is_none() && authorities.is_none() {
+        return Err("it has neither tls.crt with tls.key nor ca.crt".into());
+    }
+    Ok((certificate, authorities))
 }
 
 /// `--default-ssl-certificate`; without it, and while it cannot be used, the certificate made at start.
@@ -97,11 +185,48 @@ pub(super) fn default_certificate(
     })
 }
 
-/// The certificate of a host whose TLS this Ingress settles; `None` for the default certificate.
+/// The certificates of a host whose TLS this Ingress settles, the preferred one first; none for the default certificate.
 ///
 /// As in ingress-nginx: the Secret of the first entry that lists the host (an empty name asks for the default
-/// certificate); when no entry lists it, the first Secret that covers the host.
-pub(super) fn choose(
+/// certificate); when no entry lists it, the first Secret that covers the host. Beside it, further Secrets with a key of
+/// another type serve the clients that can verify them, where entries for the host name them: in this Ingress, and in
+/// those of the same namespace.
+pub(super) fn choose<'a>(
+    host: &HostMatch,
+    ingress: &'a Ingress,
+    claimants: impl Iterator<Item = &'a Ingress>,
+    load: &mut impl FnMut(&ObjectName) -> Result<Arc<Certificate>, (Reason, String)>,
+    findings: &mut Vec<Diagnostic>,
+) -> Box<[Arc<Certificate>]> {
+    let Some(first) = choose_first(host, ingress, load, findings) else { return Box::default() };
+    let same_namespace =
+        |other: &&Ingress| other.name.namespace == ingress.name.namespace && other.name != ingress.name;
+    let pattern = host.to_string();
+    let mut chosen = vec![first];
+    for entry in std::iter::once(ingress).chain(claimants.filter(same_namespace)).flat_map(|other| &other.tls) {
+        if entry.secret_name.is_empty() || !entry.hosts.iter().any(|name| is_listed(name, &pattern)) {
+            continue;
+        }
+        let name = ObjectName { namespace: ingress.name.namespace.clone(), name: entry.secret_name.clone() };
+        if let Ok(certificate) = load(&name)
+            && covers(&certificate, host)
+            && chosen.iter().all(|other| other.key_type() != certificate.key_type())
+        {
+            chosen.push(certificate);
+        }
+    }
+    // What is not RSA is cheaper for both sides; a client that cannot verify it gets the next one.
+    chosen.sort_by_key(|certificate| certificate.key_type() == KeyType::Rsa);
+    chosen.into()
+}
+
+/// Whether a name in `spec.tls[].hosts` is this host.
+fn is_listed(name: &str, pattern: &str) -> bool {
+    let name = a_labels(name).unwrap_or_default();
+    name.strip_suffix('.').unwrap_or(&name).eq_ignore_ascii_case(pattern)
+}
+
+fn choose_first(
     host: &HostMatch,
     ingress: &Ingress,
     load: &mut impl FnMut(&ObjectName) -> Result<Arc<Certificate>, (Reason, String)>,
@@ -112,10 +237,7 @@ pub(super) fn choose(
     let mut warn = |reason, field: String, message: String| {
         findings.push(Diagnostic::warning(about_ingress(&ingress.name), reason, field, message));
     };
-    let lists_host = |host: &String| {
-        let host = a_labels(host).unwrap_or_default();
-        host.strip_suffix('.').unwrap_or(&host).eq_ignore_ascii_case(&pattern)
-    };
+    let lists_host = |name: &String| is_listed(name, &pattern);
     let entries = || ingress.tls.iter().enumerate();
     if let Some((index, entry)) = entries().find(|(_, entry)| entry.hosts.iter().any(lists_host)) {
         if entry.secret_name.is_empty() {

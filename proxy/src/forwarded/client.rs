@@ -99,6 +99,11 @@ impl<'a> Client<'a> {
         }
     }
 
+    /// Whether the connection to us has TLS, whatever anybody says.
+    pub(crate) fn has_tls(&self) -> bool {
+        self.connection.scheme() == Scheme::Https
+    }
+
     /// The Host that the client asked for; `own` is the one that the request itself names.
     pub(crate) fn host<'h>(&'h self, own: &'h HeaderValue) -> &'h HeaderValue {
         self.believed.as_ref().and_then(|believed| believed.host.as_ref()).unwrap_or(own)

@@ -12,8 +12,10 @@ use crate::{
     body::ResponseBody,
     metrics::Refusal,
     request,
-    table::{HeadLimits, Settings},
+    stream::passthrough::{self, Hello},
+    table::{Backend, HeadLimits, HostMatch, Settings},
     timeout::Deadline,
+    tls::{Configurations, Session},
     worker::Worker,
 };
 use http::HeaderValue;
@@ -25,6 +27,7 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use std::{
     cell::{Cell, OnceCell, RefCell},
+    io,
     net::{IpAddr, SocketAddr},
     pin::Pin,
     rc::Rc,
@@ -32,7 +35,11 @@ use std::{
     task::{Context, Poll},
     time::Duration,
 };
-use tokio::net::TcpStream;
+use tokio::{io::AsyncWriteExt, net::TcpStream};
+use tokio_rustls::{StartHandshake, server::TlsStream};
+
+/// A fatal alert `unrecognized_name` (RFC 6066 §3) in its record (RFC 8446 §5.1).
+const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
 
 /// How long a connection may take to say goodbye, or to bring its first request, once it is to be closed.
 const GOODBYE: Duration = Duration::from_secs(5);
@@ -70,6 +77,8 @@ pub(crate) struct Connection {
     /// What the PROXY header says, whether it is believed or not.
     proxied: OnceCell<Proxied>,
     scheme: Scheme,
+    /// What the TLS handshake came to; empty for cleartext, and until it is over.
+    session: OnceCell<Box<Session>>,
     io: Arc<IoCounters>,
     /// For the phases of the connection itself; a request has its own.
     deadline: Deadline,
@@ -147,6 +156,11 @@ impl Connection {
 
     pub(crate) fn scheme(&self) -> Scheme {
         self.scheme
+    }
+
+    /// What the TLS handshake came to.
+    pub(crate) fn session(&self) -> Option<&Session> {
+        self.session.get().map(|session| &**session)
     }
 
     pub(crate) fn peer_header(&self) -> &HeaderValue {
@@ -351,6 +365,7 @@ impl Downstream {
             peer,
             proxied: OnceCell::new(),
             scheme,
+            session: OnceCell::new(),
             io: Arc::default(),
             deadline: worker.timers().deadline(),
             request_deadline: RefCell::new(None),
@@ -403,6 +418,44 @@ impl Downstream {
 
     pub(super) fn http2_allowed(&self) -> bool {
         self.connection.worker.last_view().table().settings().http2
+    }
+
+    pub(super) fn passthrough_allowed(&self) -> bool {
+        self.connection.worker.last_view().table().settings().passthrough
+    }
+
+    /// Where connections for a server name go as they are; `None` ends their TLS here.
+    pub(super) fn passthrough(&self, server_name: &str) -> Option<Arc<Backend>> {
+        let view = self.connection.worker.view();
+        let table = view.table();
+        table.virtual_host_of_handshake(Some(server_name)).passthrough().map(|index| Arc::clone(table.backend(index)))
+    }
+
+    /// Carries a connection to where it goes as it is, however long that takes.
+    pub(super) async fn carry(&self, stream: TcpStream, hello: Hello, backend: Arc<Backend>) -> io::Result<()> {
+        passthrough::carry(stream, hello, &backend, &self.connection.worker).await
+    }
+
+    /// Completes a handshake under the policy of the host that it names.
+    pub(super) async fn shake_hands(
+        &self,
+        start: StartHandshake<TcpStream>,
+        configurations: &Configurations,
+    ) -> io::Result<Box<TlsStream<TcpStream>>> {
+        let view = self.connection.worker.view();
+        let (table, name) = (view.table(), start.client_hello().server_name().map(Box::<str>::from));
+        let host = table.virtual_host_of_handshake(name.as_deref());
+        if table.settings().reject_unknown_names && *host.host() == HostMatch::Any {
+            return Err(reject(start).await);
+        }
+        let policy = table.tls_of(host);
+        let config = view.tls(policy, configurations).map_err(io::Error::other)?;
+        let stream = Box::new(start.into_stream(config).await?);
+        let session = Session::new(name, stream.get_ref().1, policy);
+        if self.connection.session.set(Box::new(session)).is_err() {
+            unreachable!("a connection has one handshake");
+        }
+        Ok(stream)
     }
 
     pub(super) async fn serve_http1(self, mut io: ServerIo) {
@@ -463,6 +516,13 @@ impl Downstream {
 /// As many fields as fit into a head: of three bytes each.
 fn most_fields_of(limits: HeadLimits) -> u32 {
     (limits.total / 3 + 1).clamp(USUAL_FIELDS, MOST_FIELDS)
+}
+
+/// Ends a handshake that names nobody.
+async fn reject(mut start: StartHandshake<TcpStream>) -> io::Error {
+    // Whether the client still reads this makes no difference.
+    let _ = start.io.write_all(&UNRECOGNIZED_NAME).await;
+    io::Error::other("the server name is not one of ours")
 }
 
 /// An address as a header value. Formatting machinery costs more than the rest of accepting a connection.

@@ -123,8 +123,8 @@ impl ServerIo {
         Self::over(Stream::Plain(stream), counters)
     }
 
-    pub(super) fn tls(stream: TlsStream<TcpStream>, counters: Arc<IoCounters>) -> Self {
-        Self::over(Stream::Tls(Box::new(stream)), counters)
+    pub(super) fn tls(stream: Box<TlsStream<TcpStream>>, counters: Arc<IoCounters>) -> Self {
+        Self::over(Stream::Tls(stream), counters)
     }
 
     fn over(stream: Stream, counters: Arc<IoCounters>) -> Self {

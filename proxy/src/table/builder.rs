@@ -4,7 +4,7 @@ use super::{
     Backend, BackendIndex, CertificateIndex, HostIndex, HostMatch, PathMatch, Route, RouteLabels, Settings, Streams,
     Table, Target, VirtualHost, backend::Backends, path::PathIndex,
 };
-use crate::tls::Certificate;
+use crate::tls::{Certificate, TlsPolicy};
 use http::StatusCode;
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -23,6 +23,8 @@ pub struct TableBuilder {
 #[derive(Debug)]
 pub struct VirtualHostBuilder {
     host: HostMatch,
+    tls: Option<Arc<TlsPolicy>>,
+    passthrough: Option<BackendIndex>,
     routes: BTreeMap<PathMatch, Arc<Route>>,
 }
 
@@ -98,6 +100,7 @@ impl TableBuilder {
             Target::Backend { backend, .. } => self.table.backends.get(backend).is_some(),
             Target::Status(_) => true,
         }));
+        debug_assert!(host.passthrough.is_none_or(|backend| self.table.backends.get(backend).is_some()));
         if self.table.hosts.get(host.host()).is_none_or(|known| **known != host) {
             self.table.hosts.insert(Arc::new(host));
         }
@@ -108,9 +111,10 @@ impl TableBuilder {
         self.table.hosts.remove(host);
     }
 
-    /// Changes the certificate of a server name pattern; `None` is the default one, also where a wildcard has another.
-    pub fn set_certificate(&mut self, host: &HostMatch, certificate: Option<Arc<Certificate>>) {
-        self.table.certificates.insert(host, certificate);
+    /// Changes the certificates of a server name pattern, the preferred one first: each client gets the first that it can
+    /// verify. None is the default one, also where a wildcard has another.
+    pub fn set_certificates(&mut self, host: &HostMatch, certificates: Box<[Arc<Certificate>]>) {
+        self.table.certificates.insert(host, certificates);
     }
 
     /// A server name pattern has no certificate of its own any more.
@@ -131,7 +135,17 @@ impl VirtualHostBuilder {
     /// A virtual host without routes.
     #[must_use]
     pub fn new(host: HostMatch) -> Self {
-        Self { host, routes: BTreeMap::new() }
+        Self { host, tls: None, passthrough: None, routes: BTreeMap::new() }
+    }
+
+    /// Changes what is accepted of TLS from clients; `None` is what the settings say.
+    pub fn set_tls(&mut self, policy: Option<Arc<TlsPolicy>>) {
+        self.tls = policy;
+    }
+
+    /// Changes where TLS connections go that are not to be ended here; counts with `Settings::passthrough`.
+    pub fn set_passthrough(&mut self, backend: Option<BackendIndex>) {
+        self.passthrough = backend;
     }
 
     /// Adds a route unless its path predicate is taken; returns the route that was there first in that case.
@@ -170,6 +184,12 @@ impl VirtualHostBuilder {
             })
         });
         let routes: Box<[_]> = self.routes.into_values().collect();
-        VirtualHost { host: self.host, paths: PathIndex::new(&routes), routes }
+        VirtualHost {
+            host: self.host,
+            tls: self.tls,
+            passthrough: self.passthrough,
+            paths: PathIndex::new(&routes),
+            routes,
+        }
     }
 }

@@ -16,9 +16,10 @@ pub struct CertificateIndex {
     default: Arc<Certificate>,
 }
 
-/// The certificate of a name; `None` is the default one, which a name can ask for lest that of a wildcard answer.
+/// The certificates of a name, the preferred one first; none is the default one, which a name can ask for lest that of a
+/// wildcard answer.
 #[derive(Clone, Debug)]
-struct Entry(HostName, Option<Arc<Certificate>>);
+struct Entry(HostName, Box<[Arc<Certificate>]>);
 
 // === impl CertificateIndex ===
 
@@ -32,11 +33,11 @@ impl CertificateIndex {
         self.default = certificate;
     }
 
-    /// Changes the certificate of a pattern. The catch-all always has the default one.
-    pub(super) fn insert(&mut self, host: &HostMatch, certificate: Option<Arc<Certificate>>) {
+    /// Changes the certificates of a pattern. The catch-all always has the default one.
+    pub(super) fn insert(&mut self, host: &HostMatch, certificates: Box<[Arc<Certificate>]>) {
         let Some((index, name)) = self.index(host) else { return };
-        if index.get(name.as_str()).is_none_or(|Entry(_, known)| *known != certificate) {
-            index.insert(Entry(name.clone(), certificate));
+        if index.get(name.as_str()).is_none_or(|Entry(_, known)| *known != certificates) {
+            index.insert(Entry(name.clone(), certificates));
         }
     }
 
@@ -62,12 +63,14 @@ impl CertificateIndex {
             && Arc::ptr_eq(&self.default, &other.default)
     }
 
-    /// The certificate for a server name as rustls hands it over (lower case, no trailing dot). Does not allocate.
+    /// The certificates for a server name as rustls hands it over (lower case, no trailing dot), at least one, the
+    /// preferred one first. Does not allocate.
     #[must_use]
-    pub fn find(&self, server_name: Option<&str>) -> &Arc<Certificate> {
-        let Some(name) = server_name else { return &self.default };
+    pub fn find(&self, server_name: Option<&str>) -> &[Arc<Certificate>] {
+        let default = std::slice::from_ref(&self.default);
+        let Some(name) = server_name else { return default };
         let named = self.exact.get(name).or_else(|| name.split_once('.').and_then(|(_, rest)| self.wildcard.get(rest)));
-        named.and_then(|Entry(_, certificate)| certificate.as_ref()).unwrap_or(&self.default)
+        named.map(|Entry(_, certificates)| &**certificates).filter(|found| !found.is_empty()).unwrap_or(default)
     }
 
     /// The certificate for names that no other one answers.
@@ -76,14 +79,17 @@ impl CertificateIndex {
         &self.default
     }
 
-    /// All entries but the default, sorted by pattern.
+    /// All entries but the default, sorted by pattern, one for each certificate.
     #[must_use]
     pub fn sorted(&self) -> Vec<(HostMatch, &Arc<Certificate>)> {
         let exact = self.exact.iter().map(|entry| (HostMatch::Exact(entry.0.clone()), entry));
         let wildcard = self.wildcard.iter().map(|entry| (HostMatch::Wildcard(entry.0.clone()), entry));
         let mut entries: Vec<_> = exact
             .chain(wildcard)
-            .map(|(host, Entry(_, certificate))| (host, certificate.as_ref().unwrap_or(&self.default)))
+            .flat_map(|(host, Entry(_, certificates))| {
+                let default = certificates.is_empty().then_some(&self.default);
+                certificates.iter().chain(default).map(move |certificate| (host.clone(), certificate))
+            })
             .collect();
         entries.sort_by(|a, b| a.0.cmp(&b.0));
         entries

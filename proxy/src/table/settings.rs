@@ -1,9 +1,10 @@
 //! Settings of the whole process that may change while it runs.
 
 use super::{Compression, Headers, Limits, StreamSettings, Trust};
+use crate::tls::TlsPolicy;
 use http::HeaderValue;
 use serde::Serialize;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 /// What applies to every listener and route. Defaults are those of ingress-nginx with an empty ConfigMap.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -22,6 +23,12 @@ pub struct Settings {
     pub http2_max_concurrent_streams: u32,
     /// Whether HTTP/2 is offered by ALPN and accepted by prior knowledge.
     pub http2: bool,
+    /// What is accepted of TLS from clients, where a host says nothing else.
+    pub tls: Arc<TlsPolicy>,
+    /// Whether connections may go on as TLS to the endpoints of hosts that want it.
+    pub passthrough: bool,
+    /// Whether handshakes end that name no host of ours, or none at all.
+    pub reject_unknown_names: bool,
     /// The `Strict-Transport-Security` header of responses over TLS; `None` is off.
     pub hsts: Option<Hsts>,
     /// Whether a request without `X-Request-ID` is given one.
@@ -69,6 +76,9 @@ impl Default for Settings {
             limits: Limits::default(),
             http2_max_concurrent_streams: 128,
             http2: true,
+            tls: Arc::default(),
+            passthrough: false,
+            reject_unknown_names: false,
             hsts: Some(Hsts::new(31_536_000, true, false)),
             generate_request_id: true,
             access_log: true,

@@ -89,10 +89,10 @@ proptest! {
         let other = Arc::new(Certificate::clone(&CERTIFICATE));
         let mut builder = TableBuilder::new(Arc::default(), CERTIFICATE.clone());
         for pattern in &patterns {
-            builder.set_certificate(&HostMatch::parse(pattern).expect("labels are valid"), Some(other.clone()));
+            builder.set_certificates(&HostMatch::parse(pattern).expect("labels are valid"), Box::new([other.clone()]));
         }
         let table = builder.build();
-        let is_default = Arc::ptr_eq(table.certificates().find(Some(&requested)), table.certificates().default_certificate());
+        let is_default = Arc::ptr_eq(&table.certificates().find(Some(&requested))[0], table.certificates().default_certificate());
         prop_assert_eq!(is_default, host_oracle(&patterns, &requested).is_empty());
     }
 }

@@ -1,7 +1,10 @@
 //! The readable form of a table: what goldens compare and `/debug/table` prints. Secrets never appear in it.
 
 use super::{Backend, Endpoint, HostMatch, Policy, Protocol, Route, RouteLabels, Settings, Streams, Table, Target};
-use crate::{filter::Filter, tls::CertificateInfo};
+use crate::{
+    filter::Filter,
+    tls::{CertificateInfo, TlsPolicy},
+};
 use serde::Serialize;
 use std::num::NonZeroU16;
 
@@ -27,6 +30,10 @@ struct CertificateView<'a> {
 #[derive(Serialize)]
 struct HostView<'a> {
     host: &'a HostMatch,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls: Option<&'a TlsPolicy>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    passthrough: Option<&'a str>,
     routes: Vec<RouteView<'a>>,
 }
 
@@ -77,6 +84,8 @@ impl<'a> TableView<'a> {
                 .into_iter()
                 .map(|host| HostView {
                     host: host.host(),
+                    tls: host.tls().map(|policy| &**policy),
+                    passthrough: host.passthrough().map(|backend| table.backend(backend).key().as_str()),
                     routes: host.routes.iter().map(|route| RouteView::new(table, route)).collect(),
                 })
                 .collect(),

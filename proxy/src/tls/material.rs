@@ -1,7 +1,7 @@
 //! Certificates with their private keys, parsed and checked once, never printable.
 
 use crate::table::HostName;
-use rustls::{pki_types::CertificateDer, sign::CertifiedKey};
+use rustls::{SignatureAlgorithm, pki_types::CertificateDer, sign::CertifiedKey};
 use rustls_pki_types::{PrivateKeyDer, pem::PemObject};
 use serde::Serialize;
 use std::{fmt, sync::Arc};
@@ -19,6 +19,17 @@ pub struct Certificate {
     serial: Box<str>,
     not_before: i64,
     not_after: i64,
+}
+
+/// What a key signs with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyType {
+    /// RSA.
+    Rsa,
+    /// ECDSA on one of the NIST curves.
+    Ecdsa,
+    /// Anything else (Ed25519, ML-DSA).
+    Other,
 }
 
 /// What may be shown of a certificate.
@@ -135,6 +146,16 @@ impl Certificate {
     #[must_use]
     pub fn certified_key(&self) -> &Arc<CertifiedKey> {
         &self.key
+    }
+
+    /// What the key signs with.
+    #[must_use]
+    pub fn key_type(&self) -> KeyType {
+        match self.key.key.algorithm() {
+            SignatureAlgorithm::RSA => KeyType::Rsa,
+            SignatureAlgorithm::ECDSA => KeyType::Ecdsa,
+            _ => KeyType::Other,
+        }
     }
 
     /// True when one of the names covers the host, wildcards counting for one label (RFC 6125 §6.4.3).

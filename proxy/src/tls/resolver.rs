@@ -24,7 +24,16 @@ impl TableResolver {
 impl ResolvesServerCert for TableResolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let table = self.handle.load();
-        Some(Arc::clone(table.certificates().find(hello.server_name()).certified_key()))
+        let certificates = table.certificates().find(hello.server_name());
+        // rustls has left only the schemes that go with a suite that both sides have.
+        let can_verify = |schemes| move |key: &&Arc<CertifiedKey>| key.key.choose_scheme(schemes).is_some();
+        let mut keys = certificates.iter().map(|certificate| certificate.certified_key());
+        let key = match certificates {
+            [only] => only.certified_key(),
+            [first, ..] => keys.find(can_verify(hello.signature_schemes())).unwrap_or_else(|| first.certified_key()),
+            [] => return None,
+        };
+        Some(Arc::clone(key))
     }
 }
 

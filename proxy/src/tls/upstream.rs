@@ -7,11 +7,11 @@
 mod verifier;
 
 use self::verifier::{ChainVerifier, Unverified};
-use super::{Certificate, CertificateInfo, policy::provider};
+use super::{Authorities, Certificate, CertificateInfo, TlsVersions, policy::provider};
 use rustls::{
-    CipherSuite, ClientConfig, SupportedProtocolVersion,
+    CipherSuite, ClientConfig,
     crypto::CryptoProvider,
-    pki_types::{CertificateDer, DnsName, ServerName, TrustAnchor, pem::PemObject},
+    pki_types::{DnsName, ServerName},
     sign::SingleCertAndKey,
 };
 use serde::{Serialize, Serializer};
@@ -52,41 +52,6 @@ pub struct Verification {
     pub authorities: Arc<Authorities>,
     /// Most intermediate certificates between them and an authority (nginx `proxy_ssl_verify_depth`).
     pub depth: u32,
-}
-
-/// TLS versions. RFC 8996: nothing below 1.2.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-pub struct TlsVersions {
-    /// TLS 1.2.
-    pub tls12: bool,
-    /// TLS 1.3.
-    pub tls13: bool,
-}
-
-/// Certificates of authorities.
-#[derive(PartialEq, Eq)]
-pub struct Authorities {
-    certificates: Vec<CertificateDer<'static>>,
-    anchors: Vec<TrustAnchor<'static>>,
-}
-
-/// Why certificates of authorities cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum AuthoritiesError {
-    /// No `CERTIFICATE` block.
-    #[error("holds no PEM block CERTIFICATE")]
-    Empty,
-    /// A PEM block that cannot be decoded.
-    #[error("is not valid PEM: {0}")]
-    Pem(rustls::pki_types::pem::Error),
-    /// A certificate that is not X.509.
-    #[error("certificate {number} cannot be an authority: {reason}")]
-    Unusable {
-        /// Position, counted from 1.
-        number: usize,
-        /// What is wrong with it.
-        reason: String,
-    },
 }
 
 /// Why settings of TLS to endpoints contradict each other.
@@ -130,6 +95,13 @@ static UNVERIFIED: LazyLock<Arc<UpstreamTls>> = LazyLock::new(|| {
     Arc::new(tls.expect("all versions and cipher suites of the provider fit together"))
 });
 
+static REFUSING: LazyLock<Arc<UpstreamTls>> = LazyLock::new(|| {
+    let verification = Some(Verification { authorities: Arc::new(Authorities::none()), depth: 0 });
+    let name = UpstreamTlsSettings::parse_name("nobody.invalid").ok();
+    let tls = UpstreamTls::new(UpstreamTlsSettings { name, verification, ..UpstreamTlsSettings::default() });
+    Arc::new(tls.expect("a name, all versions and all cipher suites fit together"))
+});
+
 // === impl UpstreamTls ===
 
 impl UpstreamTls {
@@ -146,6 +118,12 @@ impl UpstreamTls {
     /// What holds where a route says nothing.
     pub(crate) fn unverified() -> &'static Arc<Self> {
         &UNVERIFIED
+    }
+
+    /// Accepts no endpoint at all: for what was to be verified and cannot be.
+    #[must_use]
+    pub fn refusing() -> &'static Arc<Self> {
+        &REFUSING
     }
 
     /// What it was made from.
@@ -189,7 +167,7 @@ impl Serialize for UpstreamTls {
             name: settings.name.as_ref().map(|name| name.to_str().into_owned()),
             send_name: settings.send_name,
             verify: settings.verification.as_ref().map(|verification| VerificationView {
-                authorities: verification.authorities.certificates.len(),
+                authorities: verification.authorities.certificates().len(),
                 depth: verification.depth,
             }),
             certificate: settings.certificate.as_ref().map(|certificate| certificate.info()),
@@ -257,50 +235,6 @@ impl UpstreamTlsSettings {
     }
 }
 
-// === impl TlsVersions ===
-
-impl TlsVersions {
-    fn supported(self) -> Vec<&'static SupportedProtocolVersion> {
-        let all = [(self.tls13, &rustls::version::TLS13), (self.tls12, &rustls::version::TLS12)];
-        all.into_iter().filter_map(|(accepted, version)| accepted.then_some(version)).collect()
-    }
-}
-
-impl Default for TlsVersions {
-    fn default() -> Self {
-        Self { tls12: true, tls13: true }
-    }
-}
-
-// === impl Authorities ===
-
-impl Authorities {
-    /// Parses one or more certificates.
-    ///
-    /// # Errors
-    /// See [`AuthoritiesError`]; messages fit behind the name of the field that holds the text.
-    pub fn from_pem(text: &[u8]) -> Result<Self, AuthoritiesError> {
-        let certificates =
-            CertificateDer::pem_slice_iter(text).collect::<Result<Vec<_>, _>>().map_err(AuthoritiesError::Pem)?;
-        if certificates.is_empty() {
-            return Err(AuthoritiesError::Empty);
-        }
-        let anchors = certificates.iter().enumerate().map(|(index, certificate)| {
-            let anchor = webpki::anchor_from_trusted_cert(certificate);
-            let anchor = anchor.map(|anchor| anchor.to_owned());
-            anchor.map_err(|error| AuthoritiesError::Unusable { number: index + 1, reason: error.to_string() })
-        });
-        let anchors = anchors.collect::<Result<_, _>>()?;
-        Ok(Self { anchors, certificates })
-    }
-}
-
-impl fmt::Debug for Authorities {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Authorities").field("certificates", &self.certificates.len()).finish()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -349,12 +283,5 @@ mod tests {
         assert!(sending.config(true).enable_sni);
         assert_ne!(quiet, sending);
         assert!(UpstreamTlsSettings::parse_name("no name").is_err());
-    }
-
-    #[test]
-    fn authorities_are_certificates() {
-        assert!(matches!(Authorities::from_pem(b""), Err(AuthoritiesError::Empty)));
-        let garbage = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
-        assert!(matches!(Authorities::from_pem(garbage), Err(AuthoritiesError::Unusable { number: 1, .. })));
     }
 }

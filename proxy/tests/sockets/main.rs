@@ -5,17 +5,21 @@
 
 mod balance;
 mod buffering;
+mod client_certificates;
 mod compression;
 mod floods;
 mod harness;
 mod hop;
 mod http2;
 mod limits;
+mod passthrough;
 mod plain;
 mod proxy_protocol;
 mod retry;
 mod streams;
 mod tls;
+mod tls_client;
+mod tls_policies;
 mod trust;
 mod upstream_http2;
 mod upstream_tls;

@@ -47,14 +47,31 @@ pub(crate) fn connect(proxy: &Running, name: &'static str) -> Client<StreamOwned
     over(TcpStream::connect(proxy.https()).unwrap(), name)
 }
 
+/// The same, with both protocols offered.
+pub(crate) fn connect_offering(
+    proxy: &Running,
+    name: ServerName<'static>,
+) -> Client<StreamOwned<ClientConnection, TcpStream>> {
+    offering(TcpStream::connect(proxy.https()).unwrap(), name, &[b"h2", b"http/1.1"])
+}
+
 pub(crate) fn over(stream: TcpStream, name: &'static str) -> Client<StreamOwned<ClientConnection, TcpStream>> {
-    let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+    offering(stream, ServerName::try_from(name).unwrap(), &[])
+}
+
+fn offering(
+    stream: TcpStream,
+    name: ServerName<'static>,
+    protocols: &[&[u8]],
+) -> Client<StreamOwned<ClientConnection, TcpStream>> {
+    let mut config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(Anything))
         .with_no_client_auth();
-    let connection = ClientConnection::new(Arc::new(config), ServerName::try_from(name).unwrap()).unwrap();
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+    let connection = ClientConnection::new(Arc::new(config), name).unwrap();
     Client::over(StreamOwned::new(connection, stream))
 }
 

@@ -7,12 +7,17 @@ use anyhow::{Context as _, Result};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{
+    ClientConfig, DigitallySignedStruct, Error, HandshakeKind, RootCertStore, SignatureScheme, SupportedProtocolVersion,
+};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use x509_parser::parse_x509_certificate;
+
+use super::{Answer, Connection, Request};
+use crate::certificate::Pair;
 
 /// A connection with its handshake done.
 pub struct Session {
@@ -26,6 +31,63 @@ pub struct Session {
     pub alpn: Option<String>,
     /// The certificate itself.
     pub certificate: Vec<u8>,
+    /// Whether an earlier session went on.
+    pub resumed: bool,
+}
+
+/// A client whose connections share their sessions, with a certificate of its own or without one.
+pub struct Client(ClientConfig);
+
+// === impl Client ===
+
+impl Client {
+    /// A client that shows this certificate when it is asked for one.
+    ///
+    /// # Errors
+    /// When the certificate is none.
+    pub fn new(identity: Option<&Pair>) -> Result<Self> {
+        let builder = ClientConfig::builder().dangerous().with_custom_certificate_verifier(Arc::new(Anything::new()));
+        Ok(Self(match identity {
+            None => builder.with_no_client_auth(),
+            Some(pair) => {
+                let chain = CertificateDer::pem_slice_iter(pair.certificate.as_bytes()).collect::<Result<_, _>>()?;
+                builder.with_client_auth_cert(chain, PrivateKeyDer::from_pem_slice(pair.key.as_bytes())?)?
+            }
+        }))
+    }
+
+    /// A client that understands only these signatures.
+    #[must_use]
+    pub fn verifying(schemes: &[SignatureScheme]) -> Self {
+        let verifier = Arc::new(Anything { schemes: schemes.to_vec() });
+        Self(ClientConfig::builder().dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
+    }
+
+    /// A client of one version.
+    #[must_use]
+    pub fn of_version(version: &'static SupportedProtocolVersion) -> Self {
+        let builder = ClientConfig::builder_with_protocol_versions(&[version]).dangerous();
+        Self(builder.with_custom_certificate_verifier(Arc::new(Anything::new())).with_no_client_auth())
+    }
+
+    /// Shakes hands.
+    ///
+    /// # Errors
+    /// When there is no handshake.
+    pub async fn connect(&self, to: SocketAddr, name: &str) -> Result<Session> {
+        let stream = TcpStream::connect(to).await.with_context(|| format!("connecting to {to}"))?;
+        handshake(stream, Some(name), &[], self.0.clone()).await
+    }
+
+    /// Sends one request over a connection of its own, under the server name of its host.
+    ///
+    /// # Errors
+    /// When there is no handshake or no answer.
+    pub async fn send(&self, to: SocketAddr, request: &Request) -> Result<Answer> {
+        let host = request.headers.first().map(|(_, host)| host.as_str()).context("a request without Host")?;
+        let session = self.connect(to, host).await?;
+        Connection::over(session.wire).send(request).await
+    }
 }
 
 /// Shakes hands with any certificate.
@@ -41,8 +103,10 @@ pub async fn connect(to: SocketAddr, name: Option<&str>, alpn: &[&str]) -> Resul
 /// # Errors
 /// When there is no handshake.
 pub async fn over(stream: TcpStream, name: Option<&str>, alpn: &[&str]) -> Result<Session> {
-    let mut config =
-        ClientConfig::builder().dangerous().with_custom_certificate_verifier(Arc::new(Anything)).with_no_client_auth();
+    let mut config = ClientConfig::builder()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Anything::new()))
+        .with_no_client_auth();
     config.enable_sni = name.is_some();
     handshake(stream, name, alpn, config).await
 }
@@ -75,12 +139,21 @@ async fn handshake(stream: TcpStream, name: Option<&str>, alpn: &[&str], mut con
     let first = |mut values: Vec<&str>| values.drain(..).next().unwrap_or_default().to_owned();
     let common_name = first(parsed.subject().iter_common_name().filter_map(|name| name.as_str().ok()).collect());
     let organization = first(parsed.subject().iter_organization().filter_map(|name| name.as_str().ok()).collect());
-    Ok(Session { common_name, organization, alpn, certificate, wire })
+    let resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
+    Ok(Session { common_name, organization, alpn, certificate, resumed, wire })
 }
 
 /// Accepts every certificate, but no forged handshake.
 #[derive(Debug)]
-struct Anything;
+struct Anything {
+    schemes: Vec<SignatureScheme>,
+}
+
+impl Anything {
+    fn new() -> Self {
+        Self { schemes: algorithms().supported_schemes() }
+    }
+}
 
 impl ServerCertVerifier for Anything {
     fn verify_server_cert(
@@ -113,7 +186,7 @@ impl ServerCertVerifier for Anything {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        algorithms().supported_schemes()
+        self.schemes.clone()
     }
 }
 

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use anyhow::{Context as _, Result};
-use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::{RootCertStore, ServerConfig};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
@@ -33,9 +35,28 @@ impl Terminator {
     /// # Errors
     /// When the certificate is none, or no address can be bound.
     pub async fn start(to: SocketAddr, pair: &Pair, alpn: &[&str]) -> Result<Self> {
+        Self::start_with(to, pair, alpn, WebPkiClientVerifier::no_client_auth()).await
+    }
+
+    /// The same for clients with a certificate of this authority (PEM), and nobody else.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn start_for_clients_of(authority: &str, to: SocketAddr, pair: &Pair) -> Result<Self> {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(authority.as_bytes())?)?;
+        Self::start_with(to, pair, &[], WebPkiClientVerifier::builder(Arc::new(roots)).build()?).await
+    }
+
+    async fn start_with(
+        to: SocketAddr,
+        pair: &Pair,
+        alpn: &[&str],
+        clients: Arc<dyn ClientCertVerifier>,
+    ) -> Result<Self> {
         let chain = CertificateDer::pem_slice_iter(pair.certificate.as_bytes()).collect::<Result<Vec<_>, _>>()?;
         let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes())?;
-        let mut config = ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key)?;
+        let mut config = ServerConfig::builder().with_client_cert_verifier(clients).with_single_cert(chain, key)?;
         config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
         let address = SocketAddr::new(address::pod(), PORT);
         let listener = TcpListener::bind(address).await.with_context(|| format!("binding {address}"))?;

@@ -1,16 +1,14 @@
-//! What is spoken to the endpoints, and TLS to them.
+//! What is spoken to the endpoints.
 
 use super::{
     super::{
-        grammar::{Objection, Value, non_empty},
+        grammar::{Objection, Value},
         route::RouteSettings,
     },
-    Annotation, Reach, Risk,
+    Annotation, Risk,
 };
 use http::StatusCode;
 use rust_nginx_proxy::table::{Protocol, ProtocolChoice};
-
-const ON_OFF: Value = Value::Words(&["on", "off"]);
 
 const PROTOCOLS: Value = Value::Words(&["HTTP", "HTTPS", "GRPC", "GRPCS", "AUTO_HTTP", "FCGI"]);
 
@@ -18,32 +16,6 @@ pub(super) const ANNOTATIONS: &[Annotation] = &[
     Annotation::new("backend-protocol", PROTOCOLS, "HTTP")
         .doc("The protocol of the endpoints; AUTO_HTTP is that of the client's connection. Without it, appProtocol of the Service port counts.")
         .served(backend_protocol),
-    Annotation::new("proxy-ssl-secret", Value::Text("`namespace/name` of a Secret"), "")
-        .reach(Reach::Host)
-        .risk(Risk::Medium)
-        .doc("Client certificate for the endpoints, and the authorities that they are checked against.")
-        .closes(non_empty),
-    Annotation::new("proxy-ssl-verify", ON_OFF, "off")
-        .reach(Reach::Host)
-        .doc("Whether certificates of endpoints are checked.")
-        .closes(|text| text == "on"),
-    Annotation::new("proxy-ssl-verify-depth", Value::Integer, "1")
-        .reach(Reach::Host)
-        .doc("Longest chain between an endpoint's certificate and its authority."),
-    Annotation::new("proxy-ssl-name", Value::Text("a host name"), "")
-        .reach(Reach::Host)
-        .risk(Risk::High)
-        .doc("The name that certificates of endpoints must carry, also sent as SNI."),
-    Annotation::new("proxy-ssl-server-name", ON_OFF, "off")
-        .reach(Reach::Host)
-        .doc("Whether a server name is sent to endpoints."),
-    Annotation::new("proxy-ssl-protocols", Value::List("`TLSv1.2` and `TLSv1.3`"), "TLSv1.2")
-        .reach(Reach::Host)
-        .doc("TLS versions towards endpoints."),
-    Annotation::new("proxy-ssl-ciphers", Value::Text("an OpenSSL cipher list"), "DEFAULT")
-        .reach(Reach::Host)
-        .risk(Risk::Medium)
-        .doc("Cipher suites towards endpoints."),
     Annotation::new("proxy-http-version", Value::Words(&["1.0", "1.1"]), "1.1").doc("HTTP version towards endpoints."),
     Annotation::new("connection-proxy-header", Value::Words(&["close", "keep-alive"]), "")
         .doc("A fixed Connection header towards endpoints."),

@@ -1,6 +1,6 @@
-//! Error pages, response headers, mirrors, tracing, TLS towards clients.
+//! Error pages, response headers, mirrors, tracing.
 
-use super::{super::grammar::Value, Annotation, Reach, Risk};
+use super::{super::grammar::Value, Annotation, Risk};
 
 pub(super) const ANNOTATIONS: &[Annotation] = &[
     Annotation::new("custom-http-errors", Value::List("statuses from 400 to 599"), "")
@@ -29,10 +29,4 @@ pub(super) const ANNOTATIONS: &[Annotation] = &[
     Annotation::new("opentelemetry-operation-name", Value::Text("letters, digits, - and _"), "")
         .risk(Risk::Medium)
         .doc("Name of the spans."),
-    Annotation::new("ssl-ciphers", Value::Text("an OpenSSL cipher list"), "")
-        .reach(Reach::Host)
-        .doc("Cipher suites of TLS 1.2 towards clients."),
-    Annotation::new("ssl-prefer-server-ciphers", Value::Bool, "true")
-        .reach(Reach::Host)
-        .doc("Whether the order of the server's suites counts."),
 ];

@@ -1,6 +1,13 @@
 //! Which paths and hosts, and what the endpoint sees of them.
 
-use super::{super::grammar::Value, Annotation, Reach, Risk};
+use super::{
+    super::{
+        grammar::{self, Objection, Value},
+        route::RouteSettings,
+    },
+    Annotation, Reach, Risk,
+};
+use http::StatusCode;
 
 pub(super) const ANNOTATIONS: &[Annotation] = &[
     Annotation::new("use-regex", Value::Bool, "false")
@@ -23,5 +30,21 @@ pub(super) const ANNOTATIONS: &[Annotation] = &[
     Annotation::new("upstream-vhost", Value::Text("a host name"), "").doc("The Host header that the endpoint sees."),
     Annotation::new("ssl-passthrough", Value::Bool, "false")
         .reach(Reach::Host)
-        .doc("Hands TLS connections for the host to the endpoint undecrypted."),
+        .doc("Hands TLS connections for the host to the Service of its `/` as they are, where that is of the same Ingress; needs --enable-ssl-passthrough.")
+        .served(ssl_passthrough),
 ];
+
+/// Ending TLS where it was to pass would show its content to us and its clients another certificate.
+fn ssl_passthrough(settings: &mut RouteSettings, text: &str) -> Result<(), Objection> {
+    match grammar::boolean(text) {
+        Ok(passthrough) => {
+            settings.ssl_passthrough = passthrough;
+            Ok(())
+        }
+        Err(_) => {
+            settings.refuse = Some(StatusCode::SERVICE_UNAVAILABLE);
+            let message = format!("{text:?} is not {}: every path of the Ingress answers 503", Value::Bool);
+            Err(Objection::Partly(message))
+        }
+    }
+}

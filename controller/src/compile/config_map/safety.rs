@@ -1,4 +1,4 @@
-//! Admission, access, redirects and TLS.
+//! Admission, access, redirects.
 
 use super::{
     super::{
@@ -7,8 +7,6 @@ use super::{
     },
     Draft, Key,
 };
-
-const TLS_VERSIONS: &str = "TLSv1.2 TLSv1.3";
 
 pub(super) const KEYS: &[Key] = &[
     Key::new(
@@ -31,7 +29,8 @@ pub(super) const KEYS: &[Key] = &[
         Value::Bool,
         "false",
         "Whether annotations may name Secrets and ConfigMaps of other namespaces.",
-    ),
+    )
+    .served(allow_cross_namespace_resources),
     Key::new(
         "strict-validate-path-type",
         Value::Bool,
@@ -67,38 +66,11 @@ pub(super) const KEYS: &[Key] = &[
     )
     .route(redirect::no_tls_redirect_locations),
     Key::new("relative-redirects", Value::Bool, "false", "Redirects made by the proxy carry a path only."),
-    // TLS.
     Key::new("hsts", Value::Bool, "true", "Whether responses over TLS carry Strict-Transport-Security.").served(hsts),
     Key::new("hsts-max-age", Value::Seconds, "31536000", "How long browsers insist on HTTPS.").served(hsts_max_age),
     Key::new("hsts-include-subdomains", Value::Bool, "true", "Whether they insist for sub-domains too.")
         .served(hsts_include_subdomains),
     Key::new("hsts-preload", Value::Bool, "false", "Whether browsers may be shipped with it.").served(hsts_preload),
-    Key::new("use-http2", Value::Bool, "true", "Whether HTTP/2 is offered over TLS and understood in the clear.")
-        .served(use_http2),
-    // Without TLS 1.2 in the list, clients of TLS 1.2 must be kept out.
-    Key::new("ssl-protocols", Value::List("TLS versions"), TLS_VERSIONS, "TLS versions towards clients.")
-        .closes(|text| non_empty(text) && !text.split_ascii_whitespace().any(|version| version == "TLSv1.2")),
-    Key::new("ssl-ciphers", Value::Text("an OpenSSL cipher list"), "", "Cipher suites of TLS 1.2 towards clients."),
-    Key::new("ssl-ecdh-curve", Value::Text("curves"), "auto", "Key exchange towards clients."),
-    Key::new("ssl-session-cache", Value::Bool, "true", "Whether TLS sessions are resumed."),
-    Key::new("ssl-session-cache-size", Value::Size, "10m", "Memory for TLS sessions."),
-    Key::new("ssl-session-timeout", Value::Time, "10m", "How long a TLS session can be resumed."),
-    Key::new("ssl-session-tickets", Value::Bool, "false", "Whether clients keep their TLS sessions themselves."),
-    Key::new(
-        "ssl-session-ticket-key",
-        Value::Text("48 or 80 bytes in base64"),
-        "",
-        "The key of those tickets, the same on all replicas.",
-    ),
-    Key::new("ssl-early-data", Value::Bool, "false", "Whether requests are read before the TLS handshake is complete."),
-    Key::new("ssl-reject-handshake", Value::Bool, "false", "Whether handshakes for unknown hosts are refused."),
-    Key::new("enable-ocsp", Value::Bool, "false", "Whether OCSP answers are stapled."),
-    Key::new(
-        "proxy-ssl-location-only",
-        Value::Bool,
-        "false",
-        "Whether `proxy-ssl-*` reach the paths only, not the host.",
-    ),
     // Access.
     Key::new("whitelist-source-range", Value::List("IP addresses and CIDRs"), "", "Default of the annotation.")
         .closes(non_empty),
@@ -210,6 +182,11 @@ fn annotation_value_word_blocklist(draft: &mut Draft, text: &str) -> Result<(), 
     Ok(())
 }
 
+fn allow_cross_namespace_resources(draft: &mut Draft, text: &str) -> Result<(), Objection> {
+    draft.cross_namespace = grammar::boolean(text)?;
+    Ok(())
+}
+
 fn hsts(draft: &mut Draft, text: &str) -> Result<(), Objection> {
     draft.hsts.enabled = grammar::boolean(text)?;
     Ok(())
@@ -227,10 +204,5 @@ fn hsts_include_subdomains(draft: &mut Draft, text: &str) -> Result<(), Objectio
 
 fn hsts_preload(draft: &mut Draft, text: &str) -> Result<(), Objection> {
     draft.hsts.preload = grammar::boolean(text)?;
-    Ok(())
-}
-
-fn use_http2(draft: &mut Draft, text: &str) -> Result<(), Objection> {
-    draft.settings.http2 = grammar::boolean(text)?;
     Ok(())
 }

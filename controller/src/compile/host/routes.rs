@@ -3,20 +3,23 @@
 use super::{Claim, Inputs, Outputs, settles_tls};
 use crate::{
     compile::{
-        about_ingress,
+        about_ingress, annotation_field,
         backend::Reference,
         conflict::{self, Owner, Place},
+        host_tls,
         ingress::Translated,
+        proxy_ssl::{self, Closed, EndpointTls},
         roster::IngressId,
         route::{self, Context, Redirect},
     },
     diagnostic::{Diagnostic, Reason},
-    snapshot::{Backend, ServiceBackend},
+    snapshot::{Backend, ObjectName, ServiceBackend},
 };
 use http::StatusCode;
 use rust_nginx_proxy::{
     filter::{Filter, Refuse},
-    table::{BackendIndex, HostMatch, PathMatch, Route, RouteLabels, Target, VirtualHost, VirtualHostBuilder},
+    table::{BackendIndex, HostMatch, PathMatch, Policy, Route, RouteLabels, Target, VirtualHost, VirtualHostBuilder},
+    tls::UpstreamTls,
 };
 use std::sync::Arc;
 
@@ -36,6 +39,11 @@ struct Making<'a, 'b> {
     host_label: Arc<str>,
     context: Context,
     uses: Vec<Use>,
+    secrets: &'a mut Vec<ObjectName>,
+    /// Of the Ingresses that have been asked.
+    endpoint_tls: Vec<(IngressId, EndpointTls)>,
+    /// The Ingress whose TLS to endpoints is for those that say nothing.
+    endpoint_tls_of_host: Option<IngressId>,
 }
 
 /// Makes the virtual host. Claims come oldest first.
@@ -44,14 +52,39 @@ pub(super) fn make(
     claims: &[Claim],
     inputs: Inputs<'_>,
     outputs: &mut Outputs<'_>,
+    secrets: &mut Vec<ObjectName>,
     found: &mut Vec<Diagnostic>,
 ) -> (VirtualHost, Vec<Use>) {
     let owners = conflict::settle(pattern, claims, inputs.roster, found);
-    let context = context(pattern, claims, inputs);
+    let mut load = |name: &ObjectName| {
+        secrets.push(name.clone());
+        outputs.certificates.load_authorities(name, inputs.snapshot)
+    };
+    let tls = host_tls::settle(claims, inputs.globals, inputs.options, inputs.roster, &mut load, found);
+    let context = context(pattern, claims, &tls, inputs);
     let mut routes = VirtualHostBuilder::new(pattern.clone());
+    let tls_asks = tls.policy.as_ref().is_some_and(|policy| policy.client_auth().is_some());
+    routes.set_tls(tls.policy);
     let host_label = pattern.to_string().into();
-    let mut making = Making { inputs, outputs, found, host_label, context, uses: Vec::new() };
+    let endpoint_tls_of_host = claims.iter().map(|claim| claim.by).find(|by| {
+        let settings = &inputs.roster.get(*by).settings;
+        !settings.proxy_ssl_location_only && settings.proxy_ssl.as_ref().is_some_and(|says| says.has_secret())
+    });
+    let mut making = Making {
+        inputs,
+        outputs,
+        found,
+        host_label,
+        context,
+        uses: Vec::new(),
+        secrets,
+        endpoint_tls: Vec::new(),
+        endpoint_tls_of_host,
+    };
     for (path, owner) in owners {
+        if path == root() {
+            routes.set_passthrough(making.passthrough(pattern, &owner, tls_asks));
+        }
         let route = making.route(path, &owner);
         routes.add_route(Arc::new(route)).expect("the owners of a host have distinct paths");
     }
@@ -62,11 +95,12 @@ pub(super) fn make(
     (routes.build(), making.uses)
 }
 
-fn context(pattern: &HostMatch, claims: &[Claim], inputs: Inputs<'_>) -> Context {
+fn context(pattern: &HostMatch, claims: &[Claim], tls: &host_tls::Outcome, inputs: Inputs<'_>) -> Context {
     let Inputs { globals, roster, options, .. } = inputs;
     let closed = globals.closed || claims.iter().any(|claim| roster.get(claim.by).closes_hosts);
     Context {
-        refuse: closed.then_some(StatusCode::SERVICE_UNAVAILABLE),
+        refuse: if closed { Some(StatusCode::SERVICE_UNAVAILABLE) } else { tls.refuse },
+        certificate_needed: tls.certificate_needed,
         redirect: match settles_tls(pattern, claims, roster) {
             Some(_) => Redirect::HostHasTls,
             None => Redirect::IfForced,
@@ -80,17 +114,19 @@ fn context(pattern: &HostMatch, claims: &[Claim], inputs: Inputs<'_>) -> Context
 impl Making<'_, '_> {
     fn route(&mut self, path: PathMatch, owner: &Owner<'_>) -> Route {
         let by = self.inputs.roster.get(owner.by);
-        let Translated { ingress, settings, policy, .. } = by;
+        let Translated { ingress, settings, .. } = by;
+        let (policy, closed) = self.policy(owner.by);
         // A default backend without rules never redirects, as in ingress-nginx.
         let context = match owner.place {
             Place::DefaultBackend => Context { redirect: Redirect::Never, ..self.context },
             Place::Path { .. } => self.context,
         };
+        let context = Context { refuse: context.refuse.or(closed), ..context };
         let (service, service_port) = labels_of(owner.backend);
         Route {
             target: self.target(owner.by, owner.backend, owner.place),
             filters: settings.filters(&path, context),
-            policy: policy.clone(),
+            policy,
             labels: Arc::new(RouteLabels {
                 namespace: ingress.name.namespace.clone(),
                 ingress: ingress.name.name.clone(),
@@ -101,6 +137,34 @@ impl Making<'_, '_> {
             }),
             path,
         }
+    }
+
+    /// Where TLS connections of the host go as they are. Only who owns `/` can say so: nobody else's routes lead there.
+    fn passthrough(&mut self, pattern: &HostMatch, owner: &Owner<'_>, host_asks: bool) -> Option<BackendIndex> {
+        let by = self.inputs.roster.get(owner.by);
+        if !by.settings.ssl_passthrough {
+            return None;
+        }
+        let closed = self.context.refuse.or(by.settings.refuse).is_some();
+        let problem = match (pattern, owner.backend) {
+            _ if !self.inputs.options.ssl_passthrough => "--enable-ssl-passthrough is off",
+            (HostMatch::Wildcard(_) | HostMatch::Any, _) => "only a host without wildcard can be told by its name",
+            (HostMatch::Exact(_), Backend::Resource(_) | Backend::Nothing) => "the path / has no Service",
+            (HostMatch::Exact(_), Backend::Service(_)) if closed => "the host or the path / is closed",
+            (HostMatch::Exact(_), Backend::Service(_)) if host_asks => "the host asks for client certificates",
+            (HostMatch::Exact(_), Backend::Service(service)) => {
+                let reference = Reference::of_rule(&by.ingress.name.namespace, service, true);
+                let Outputs { backends, table, .. } = self.outputs;
+                let backend = backends.acquire(reference, self.inputs.snapshot, self.inputs.options, table);
+                self.uses.push(Use { backend, by: owner.by, place: owner.place });
+                return Some(backend);
+            }
+        };
+        let field = annotation_field(self.inputs.options, "ssl-passthrough");
+        let message = format!("{problem}: TLS for the host ends here");
+        let object = about_ingress(&by.ingress.name);
+        self.found.push(Diagnostic::warning(object, Reason::UnsupportedValue, field, message));
+        None
     }
 
     /// What answers the paths that no rule matches: the `spec.defaultBackend` of the oldest Ingress on the host that has
@@ -128,9 +192,13 @@ impl Making<'_, '_> {
             labels.namespace = by.ingress.name.namespace.clone();
             labels.ingress = by.ingress.name.name.clone();
         }
+        let (policy_of_fallback, closed) = match fallback {
+            Some((id, ..)) => self.policy(id),
+            None => (globals.policy.clone(), None),
+        };
         let target = if let Some((id, by, backend)) = fallback {
             // The guard of an Ingress goes where its backend goes.
-            if let Some(status) = by.settings.refuse {
+            if let Some(status) = by.settings.refuse.or(closed) {
                 filters = Box::new([Filter::Refuse(Refuse { status })]);
             }
             (labels.service, labels.service_port) = labels_of(backend);
@@ -142,8 +210,43 @@ impl Making<'_, '_> {
         };
         let policy = settings_of.map_or(&globals.policy, |by| &by.policy);
         // What concerns endpoints goes where the backend goes, like its guard.
-        let policy = route::towards(policy, fallback.map_or(&globals.policy, |(_, by, _)| &by.policy));
+        let policy = route::towards(policy, &policy_of_fallback);
         Route { path, labels: Arc::new(labels), target, filters, policy }
+    }
+
+    /// The policy of the routes of an Ingress; a status closes them.
+    fn policy(&mut self, id: IngressId) -> (Arc<Policy>, Option<StatusCode>) {
+        let by = self.inputs.roster.get(id);
+        let tls = match self.endpoint_tls(id) {
+            // Whoever speaks for the host and cannot be heard: no TLS to pods then, and cleartext as ever.
+            Ok(None) => match self.endpoint_tls_of_host.map(|speaker| self.endpoint_tls(speaker)) {
+                None => Ok(None),
+                Some(Ok(tls)) => Ok(tls),
+                Some(Err(Closed)) => Ok(Some(UpstreamTls::refusing().clone())),
+            },
+            own => own,
+        };
+        match tls {
+            Ok(None) => (by.policy.clone(), None),
+            Ok(tls) => (Arc::new(Policy { tls, ..(*by.policy).clone() }), None),
+            Err(Closed) => (by.policy.clone(), Some(StatusCode::SERVICE_UNAVAILABLE)),
+        }
+    }
+
+    fn endpoint_tls(&mut self, id: IngressId) -> EndpointTls {
+        if let Some((_, known)) = self.endpoint_tls.iter().find(|(known, _)| *known == id) {
+            return known.clone();
+        }
+        let Inputs { roster, options, snapshot, .. } = self.inputs;
+        let whole_host = self.endpoint_tls_of_host.is_some();
+        let (secrets, certificates) = (&mut *self.secrets, &mut *self.outputs.certificates);
+        let mut load = |name: &ObjectName| {
+            secrets.push(name.clone());
+            certificates.load_for_endpoints(name, snapshot)
+        };
+        let tls = proxy_ssl::of_ingress(roster.get(id), whole_host, options, &mut load, self.found);
+        self.endpoint_tls.push((id, tls.clone()));
+        tls
     }
 
     fn target(&mut self, id: IngressId, backend: &Backend, place: Place) -> Target {

@@ -52,7 +52,11 @@ fn annotations() -> impl Strategy<Value = BTreeMap<String, String>> {
     let pair = select(vec![
         (format!("{prefix}ssl-redirect"), "false"),
         (format!("{prefix}auth-type"), "basic"),
-        (format!("{prefix}auth-tls-secret"), "a/ca"),
+        (format!("{prefix}auth-tls-secret"), "a/other"),
+        (format!("{prefix}auth-tls-verify-client"), "on"),
+        (format!("{prefix}proxy-ssl-secret"), "a/site"),
+        (format!("{prefix}proxy-ssl-verify"), "on"),
+        (format!("{prefix}ssl-ciphers"), "ECDHE+AES128"),
         (format!("{prefix}proxy-read-timeout"), "7"),
         (format!("{prefix}proxy-read-timeout"), "nonsense"),
         (format!("{prefix}service-upstream"), "true"),
@@ -151,6 +155,10 @@ fn change() -> impl Strategy<Value = Change> {
         ("hsts", "false"),
         ("proxy-read-timeout", "9"),
         ("service-upstream", "true"),
+        ("ssl-protocols", "TLSv1.3"),
+        ("ssl-session-tickets", "true"),
+        ("ssl-session-ticket-key", "a/other"),
+        ("proxy-ssl-location-only", "true"),
         ("x", "y"),
     ];
     let data = vec(select(pairs), 0..3)
@@ -240,7 +248,11 @@ impl Change {
 
 fn secret_of(name: &ObjectName, content: &str) -> Secret {
     let part = |extension: &str| fs::read(testdata().join(format!("certificates/{content}.{extension}"))).unwrap();
-    let data = BTreeMap::from([("tls.crt".to_owned(), part("crt")), ("tls.key".to_owned(), part("key"))]);
+    let mut data = BTreeMap::from([("tls.crt".to_owned(), part("crt")), ("tls.key".to_owned(), part("key"))]);
+    if content != "legacy" {
+        data.insert("ca.crt".to_owned(), part("crt"));
+        data.insert("ticket.key".to_owned(), part("key").into_iter().take(48).collect());
+    }
     Secret { name: name.clone(), secret_type: "kubernetes.io/tls".to_owned(), data }
 }
 

@@ -92,7 +92,7 @@ impl ChainVerifier {
         };
         leaf.verify_for_usage(
             self.algorithms.all,
-            &self.verification.authorities.anchors,
+            self.verification.authorities.anchors(),
             chain,
             now,
             KeyUsage::server_auth(),
