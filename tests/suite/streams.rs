@@ -76,8 +76,8 @@ async fn greeting(to: SocketAddr) -> Result<(TcpStream, String)> {
 async fn line(stream: &mut TcpStream) -> Result<String> {
     let mut line = Vec::new();
     while line.last() != Some(&b'\n') {
-        let read = wait::at_most(wait::LONG, "waiting for a line", stream.read_buf(&mut line)).await??;
-        ensure!(read > 0, "the connection ended after {:?}", String::from_utf8_lossy(&line));
+        let byte = wait::at_most(wait::LONG, "waiting for a line", stream.read_u8()).await?;
+        line.push(byte.with_context(|| format!("after {:?}", String::from_utf8_lossy(&line)))?);
     }
     Ok(String::from_utf8_lossy(&line).trim_end().to_owned())
 }
@@ -150,7 +150,7 @@ async fn the_proxy_protocol_goes_both_ways() -> Result<()> {
     client.write_all(b"PROXY TCP4 198.51.100.9 203.0.113.1 4711 443\r\nhello\n").await?;
     let (mut heard, _) = wait::at_most(wait::LONG, "the pod is connected to", pod.accept()).await??;
     assert_eq!(line(&mut heard).await?, format!("PROXY TCP4 198.51.100.9 {own} 4711 9000"));
-    let mut client = TcpStream::connect((own, 9001)).await?;
+    let mut client = wait::until("the other port opens", async || Ok(TcpStream::connect((own, 9001)).await?)).await?;
     let (mut heard, _) = wait::at_most(wait::LONG, "the pod is connected to", pod.accept()).await??;
     let from = client.local_addr()?;
     assert_eq!(line(&mut heard).await?, format!("PROXY TCP4 {} {own} {} 9001", from.ip(), from.port()));

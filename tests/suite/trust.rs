@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use rust_nginx_tests::client::{Connection, Request, tls};
-use rust_nginx_tests::files::{CLASS, CONTROLLER, Site};
+use rust_nginx_tests::files::{CLASS, CONTROLLER, Directory, Site};
 use rust_nginx_tests::objects::{backend, config_map, ingress, ingress_class, prefix};
 use rust_nginx_tests::pod::{Echo, Pod};
 use rust_nginx_tests::runner::Test;
@@ -24,12 +24,12 @@ async fn site(keys: &[(&str, &str)], arguments: &[String]) -> Result<(Site, Pod)
     let pod = Pod::start("a").await?;
     let [service, slice] = backend("app", &[&pod]);
     let rules = ingress("web").class(CLASS).host("a.test", [prefix("/", "app")]).build();
-    let manifests = [ingress_class(CLASS, CONTROLLER), service, slice, rules, config_map("settings", keys)];
-    let launch = |launch: rust_nginx_tests::subject::Launch| {
-        let launch = launch.arg("--configmap=default/settings");
-        arguments.iter().fold(launch, |launch, argument| launch.arg(argument))
-    };
-    Ok((Site::start_with(manifests, launch).await?, pod))
+    let files = Directory::new()?;
+    files.put("site.yaml", [ingress_class(CLASS, CONTROLLER), service, slice, rules])?;
+    files.put("settings.yaml", [config_map("settings", keys)])?;
+    let launch = files.launch().arg("--configmap=default/settings");
+    let subject = arguments.iter().fold(launch, |launch, argument| launch.arg(argument)).ready().await?;
+    Ok((Site { files, subject }, pod))
 }
 
 fn value(echo: &Echo, name: &str) -> String {
