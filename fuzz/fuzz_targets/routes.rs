@@ -75,7 +75,11 @@ fn host_of(host: &str) -> &'static str {
         None => host.split(':').next().unwrap_or_default(),
     };
     let name = name.strip_suffix('.').unwrap_or(name);
-    let exact = HOSTS.into_iter().find(|known| !known.is_empty() && *known == name);
+    // No longer name exists (RFC 1035 §2.3.4).
+    if name.len() > 253 {
+        return "";
+    }
+    let exact = HOSTS.into_iter().find(|known| !known.is_empty() && !known.starts_with('*') && *known == name);
     let label = |label: &str| {
         !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
     };

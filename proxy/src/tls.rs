@@ -4,6 +4,7 @@ mod authorities;
 mod client_auth;
 mod configuration;
 mod material;
+mod ocsp;
 mod policy;
 mod resolver;
 mod session;

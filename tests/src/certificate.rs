@@ -4,10 +4,10 @@
 
 use std::net::IpAddr;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, PKCS_RSA_SHA256, SanType,
+    BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair, KeyUsagePurpose, PKCS_RSA_SHA256, SanType, SigningKey as _,
 };
 
 /// A certificate with its key, both in PEM.
@@ -60,21 +60,55 @@ impl Authority {
         self.sign(user, Some(group), &[])
     }
 
+    /// The same as [`Self::server`] with the address of a responder for OCSP, and with the certificate of the authority.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn server_with_responder(&self, names: &[&str], url: &str) -> Result<Pair> {
+        let length = |bytes: &[u8]| u8::try_from(bytes.len()).context("a long address");
+        // RFC 5280 §4.2.2.1: a sequence of one access description, of OCSP, at a URI.
+        let location = [&[0x86, length(url.as_bytes())?], url.as_bytes()].concat();
+        let method = [6, 8, 0x2b, 6, 1, 5, 5, 7, 0x30, 1];
+        let description = [&method[..], &location].concat();
+        let description = [&[0x30, length(&description)?], &description[..]].concat();
+        let access = [&[0x30, length(&description)?], &description[..]].concat();
+        let extension = CustomExtension::from_oid_content(&[1, 3, 6, 1, 5, 5, 7, 1, 1], access);
+        let key = KeyPair::generate()?;
+        let pair = self.sign_key(key, names.first().copied().unwrap_or_default(), None, names, vec![extension])?;
+        Ok(Pair { certificate: format!("{}{}", pair.certificate, self.certificate), ..pair })
+    }
+
+    /// A signature of this authority, ECDSA with SHA-256.
+    ///
+    /// # Errors
+    /// When signing fails.
+    pub fn sign_bytes(&self, bytes: &[u8]) -> Result<Vec<u8>> {
+        Ok(self.issuer.key().sign(bytes)?)
+    }
+
     /// The same as [`Self::server`] with an RSA key.
     ///
     /// # Errors
     /// As above.
     pub fn rsa_server(&self, names: &[&str]) -> Result<Pair> {
         let key = KeyPair::generate_for(&PKCS_RSA_SHA256)?;
-        self.sign_key(key, names.first().copied().unwrap_or_default(), None, names)
+        self.sign_key(key, names.first().copied().unwrap_or_default(), None, names, vec![])
     }
 
     fn sign(&self, name: &str, organization: Option<&str>, alternatives: &[&str]) -> Result<Pair> {
-        self.sign_key(KeyPair::generate()?, name, organization, alternatives)
+        self.sign_key(KeyPair::generate()?, name, organization, alternatives, vec![])
     }
 
-    fn sign_key(&self, key: KeyPair, name: &str, organization: Option<&str>, alternatives: &[&str]) -> Result<Pair> {
+    fn sign_key(
+        &self,
+        key: KeyPair,
+        name: &str,
+        organization: Option<&str>,
+        alternatives: &[&str],
+        extensions: Vec<CustomExtension>,
+    ) -> Result<Pair> {
         let mut params = CertificateParams::default();
+        params.custom_extensions = extensions;
         params.distinguished_name = subject(name, organization);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         for alternative in alternatives {

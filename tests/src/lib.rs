@@ -25,6 +25,7 @@ pub mod load;
 pub mod log;
 pub mod namespace;
 pub mod objects;
+pub mod ocsp;
 pub mod pod;
 pub mod relay;
 pub mod runner;

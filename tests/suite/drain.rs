@@ -33,7 +33,9 @@ pub(crate) fn tests() -> Vec<Test> {
 async fn site(change: impl FnOnce(Launch) -> Launch) -> Result<(Site, Pod)> {
     let pod = Pod::start("a").await?;
     let [service, slice] = backend("app", &[&pod]);
-    let rules = ingress("web").class(CLASS).host("a.test", [prefix("/", "app")]).build();
+    let rules = ingress("web").class(CLASS).host("a.test", [prefix("/", "app")]);
+    // So that a pod hears of a request whose body is still to come.
+    let rules = rules.annotation("nginx.ingress.kubernetes.io/proxy-request-buffering", "off").build();
     let site = Site::start_with([ingress_class(CLASS, CONTROLLER), service, slice, rules], change).await?;
     Ok((site, pod))
 }

@@ -37,7 +37,8 @@ pub(crate) enum Outcome {
     Declined(&'static [u16]),
     /// The pod sees exactly these, each as `METHOD TARGET BODY`; the connection goes on.
     Passed(&'static [&'static str]),
-    /// The same, and the connection ends.
+    /// The same, and the connection ends, in whatever way: who says more after the last request does not expect to be
+    /// heard.
     Last(&'static [&'static str]),
     /// The pod sees exactly these, then the client is told this status, then the connection ends.
     Then(&'static [&'static str], &'static [u16]),
@@ -118,9 +119,13 @@ impl Stage {
                     let method = request.split(' ').next().unwrap_or_default();
                     connection.answer(method).await?.expect(200)?;
                 }
-                if let Outcome::Then(_, statuses) = outcome {
-                    refused(&mut connection, statuses).await?;
-                }
+                let Outcome::Then(_, statuses) = outcome else {
+                    let ended = connection.closed().await;
+                    let reset = |error: &anyhow::Error| error.downcast_ref::<std::io::Error>().is_some();
+                    ensure!(ended.is_ok() || ended.as_ref().is_err_and(reset), "{:?}", ended);
+                    return self.expect_seen(before, expected);
+                };
+                refused(&mut connection, statuses).await?;
                 connection.closed().await?;
                 self.expect_seen(before, expected)
             }

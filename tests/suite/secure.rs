@@ -8,10 +8,12 @@ use rust_nginx_tests::files::{CLASS, CONTROLLER, Site};
 use rust_nginx_tests::objects::{
     Manifest, backend, config_map, endpoints_at, ingress, ingress_class, prefix, service, tls_secret,
 };
+use rust_nginx_tests::ocsp::Responder;
 use rust_nginx_tests::pod::{Pod, Terminator};
 use rust_nginx_tests::runner::Test;
 use rust_nginx_tests::{tests, wait};
 use rustls::SignatureScheme;
+use std::sync::Arc;
 
 const FAKE: &str = "Kubernetes Ingress Controller Fake Certificate";
 
@@ -30,6 +32,7 @@ pub(crate) fn tests() -> Vec<Test> {
         a_host_may_have_certificates_of_two_kinds,
         versions_and_names_are_limited_at_once,
         tls_is_handed_on_where_the_host_wants_it,
+        what_the_authority_says_is_stapled,
     ]
 }
 
@@ -309,5 +312,37 @@ async fn tls_is_handed_on_where_the_host_wants_it() -> Result<()> {
     site.files.put("more.yaml", [ingress("more").class(CLASS).host("more.test", [prefix("/", "app")]).build()])?;
     site.subject.answers("more.test", "/", 200).await?;
     connection.send(&Request::get("passed.test", "/y")).await?.expect(200)?;
+    Ok(())
+}
+
+async fn what_the_authority_says_is_stapled() -> Result<()> {
+    let authority = Arc::new(Authority::new("tests")?);
+    let responder = Responder::start(Arc::clone(&authority)).await?;
+    let pair = authority.server_with_responder(&["a.test"], &responder.url())?;
+    let other = authority.server_with_responder(&["b.test"], "http://127.0.0.1:1/")?;
+    let rules = ingress("web").class(CLASS).host("a.test", [prefix("/", "app")]).host("b.test", [prefix("/", "app")]);
+    let rules = rules.tls("a", &["a.test"]).tls("b", &["b.test"]).build();
+    let manifests = [ingress_class(CLASS, CONTROLLER), rules, tls_secret("a", &pair), tls_secret("b", &other)];
+    let site = Site::start_with(manifests, |launch| launch.arg("--configmap=default/settings")).await?;
+    let https = site.subject.https();
+    Client::new(None)?.connect(https, "a.test").await?;
+    assert_eq!(responder.answered(), 0, "nobody has asked for OCSP");
+    site.files.put("settings.yaml", [config_map("settings", &[("enable-ocsp", "true")])])?;
+    let staple = wait::until("an answer is stapled", async || {
+        let client = Client::new(None)?;
+        client.connect(https, "a.test").await?;
+        let staple = client.staple();
+        ensure!(!staple.is_empty(), "nothing is");
+        Ok(staple)
+    })
+    .await?;
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let client = Client::of_version(version);
+        client.connect(https, "a.test").await?;
+        ensure!(client.staple() == staple, "{version:?}");
+        client.connect(https, "b.test").await?;
+        ensure!(client.staple().is_empty(), "what cannot be asked is not stapled");
+    }
+    assert_eq!(responder.answered(), 1);
     Ok(())
 }

@@ -16,6 +16,9 @@ use tokio::time::Instant;
 /// Time in which a latency loses most of its weight, as in ingress-nginx.
 const DECAY: f64 = 10.0;
 
+/// What a try without a response counts as at least, in seconds: failing fast must not attract requests.
+const FAILURE: f64 = 1.0;
+
 /// Resolution of weights, so that an endpoint that starts slowly can have a part of one.
 const WHOLE: u32 = 100;
 /// Least share of its weight that a starting endpoint has.
@@ -196,9 +199,9 @@ impl Peer {
         self.touched.set(now);
     }
 
-    /// Notes that there was none. Failing fast must not attract requests.
+    /// Notes that there was none.
     pub(super) fn observe_failure(&self, time: Duration, now: Instant) {
-        let time = time.as_secs_f64().max(self.latency.get());
+        let time = time.as_secs_f64().max(FAILURE).max(self.latency.get());
         self.latency.set(self.decayed(time, now));
         self.touched.set(now);
     }

@@ -208,6 +208,7 @@ async fn ewma_prefers_who_answers_faster_and_forgets() {
             picker.answered(&picked, Duration::from_millis(if position == slow { 900 } else { 10 }));
         }
     };
+    world.pick(&two, &policy, &[]);
     tokio::time::advance(Duration::from_secs(5)).await;
     learn(&two, 1);
     assert_eq!(world.counts(&two, &policy, 50), BTreeMap::from([(2, 50)]));

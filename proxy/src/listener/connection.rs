@@ -95,6 +95,8 @@ pub(crate) struct Connection {
     most_requests: Cell<u32>,
     /// As of then too: how long the client may take nothing.
     send_timeout: Cell<Duration>,
+    /// The client may still be sending what nobody reads any more.
+    lingers: Cell<bool>,
     active: Cell<u32>,
     read_before: Cell<u64>,
 }
@@ -244,6 +246,11 @@ impl Connection {
         self.requests.get() >= self.most_requests.get() || self.worker.is_draining()
     }
 
+    /// The connection ends with this answer, and what the client still sends must not reset it.
+    pub(crate) fn linger(&self) {
+        self.lingers.set(true);
+    }
+
     /// The connection leaves HTTP.
     pub(crate) fn become_tunnel(&self) {
         self.io.become_tunnel();
@@ -376,6 +383,7 @@ impl Downstream {
             requests: Cell::new(0),
             most_requests: Cell::new(view.table().settings().keep_alive_requests),
             send_timeout: Cell::new(view.table().settings().limits.send_timeout),
+            lingers: Cell::new(false),
             active: Cell::new(0),
             read_before: Cell::new(0),
         });
@@ -473,7 +481,7 @@ impl Downstream {
             // Nothing is left of a connection that has become a tunnel.
             let Some(parts) = protocol.into_parts() else { return };
             let mut rest = parts.io.into_inner();
-            if matches!(end, End::Done) && !rest.is_inside_body() {
+            if matches!(end, End::Done) && !connection.lingers.get() && !rest.is_inside_body() {
                 return;
             }
             let inside = rest.is_inside_head();

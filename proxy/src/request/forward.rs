@@ -164,6 +164,7 @@ impl<'a> Outbound<'a> {
         if self.protocol.is_http2() {
             self.make_http2(&mut request);
         } else if self.fields.content_length.is_none()
+            && self.length.is_none()
             && matches!(self.head.method, Method::GET | Method::HEAD)
             && !matches!(request.body(), RequestBody::Empty)
         {

@@ -25,6 +25,8 @@ pub struct Settings {
     pub http2: bool,
     /// What is accepted of TLS from clients, where a host says nothing else.
     pub tls: Arc<TlsPolicy>,
+    /// Whether what authorities say about our certificates is stapled to them.
+    pub ocsp: bool,
     /// Whether connections may go on as TLS to the endpoints of hosts that want it.
     pub passthrough: bool,
     /// Whether handshakes end that name no host of ours, or none at all.
@@ -77,6 +79,7 @@ impl Default for Settings {
             http2_max_concurrent_streams: 128,
             http2: true,
             tls: Arc::default(),
+            ocsp: false,
             passthrough: false,
             reject_unknown_names: false,
             hsts: Some(Hsts::new(31_536_000, true, false)),

@@ -5,7 +5,11 @@ use rustls::{SignatureAlgorithm, pki_types::CertificateDer, sign::CertifiedKey};
 use rustls_pki_types::{PrivateKeyDer, pem::PemObject};
 use serde::Serialize;
 use std::{fmt, sync::Arc};
-use x509_parser::{extensions::GeneralName, prelude::FromDer};
+use x509_parser::{
+    extensions::{GeneralName, ParsedExtension},
+    oid_registry::OID_PKIX_ACCESS_DESCRIPTOR_OCSP,
+    prelude::FromDer,
+};
 
 /// A certificate chain and its private key, known to belong together.
 ///
@@ -14,6 +18,7 @@ use x509_parser::{extensions::GeneralName, prelude::FromDer};
 pub struct Certificate {
     key: Arc<CertifiedKey>,
     dns_names: Box<[Box<str>]>,
+    ocsp_url: Option<Box<str>>,
     subject: Box<str>,
     issuer: Box<str>,
     serial: Box<str>,
@@ -114,6 +119,7 @@ impl Certificate {
         Ok(Self {
             key: Arc::new(key),
             dns_names: names_of(&parsed),
+            ocsp_url: responder_of(&parsed),
             subject: parsed.subject().to_string().into(),
             issuer: parsed.issuer().to_string().into(),
             serial: parsed.raw_serial_as_string().into(),
@@ -148,6 +154,11 @@ impl Certificate {
         &self.key
     }
 
+    /// Where its authority answers questions about it.
+    pub(super) fn ocsp_url(&self) -> Option<&str> {
+        self.ocsp_url.as_deref()
+    }
+
     /// What the key signs with.
     #[must_use]
     pub fn key_type(&self) -> KeyType {
@@ -180,6 +191,20 @@ impl Certificate {
             not_after: self.not_after,
         }
     }
+}
+
+/// The responder named in the authority information access (RFC 5280 §4.2.2.1), the first with HTTP.
+fn responder_of(certificate: &x509_parser::certificate::X509Certificate<'_>) -> Option<Box<str>> {
+    let access = certificate.extensions().iter().find_map(|extension| match extension.parsed_extension() {
+        ParsedExtension::AuthorityInfoAccess(access) => Some(access),
+        _ => None,
+    })?;
+    let responders = access.iter().filter(|entry| entry.access_method == OID_PKIX_ACCESS_DESCRIPTOR_OCSP);
+    let mut urls = responders.filter_map(|entry| match entry.access_location {
+        GeneralName::URI(url) => Some(url),
+        _ => None,
+    });
+    urls.find(|url| url.starts_with("http://")).map(Into::into)
 }
 
 /// Subject alternative DNS names in lower case; the common name where there is no such extension.

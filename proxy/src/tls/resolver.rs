@@ -1,5 +1,6 @@
 //! The certificate for a handshake, from the table that is installed at that moment.
 
+use super::{Certificate, ocsp::Staples};
 use crate::Handle;
 use rustls::{
     server::{ClientHello, ResolvesServerCert},
@@ -11,13 +12,14 @@ use std::{fmt, sync::Arc};
 /// no connection notices.
 pub(super) struct TableResolver {
     handle: Arc<Handle>,
+    staples: Arc<Staples>,
 }
 
 // === impl TableResolver ===
 
 impl TableResolver {
     pub(super) fn new(handle: Arc<Handle>) -> Self {
-        Self { handle }
+        Self { handle, staples: Arc::default() }
     }
 }
 
@@ -26,14 +28,17 @@ impl ResolvesServerCert for TableResolver {
         let table = self.handle.load();
         let certificates = table.certificates().find(hello.server_name());
         // rustls has left only the schemes that go with a suite that both sides have.
-        let can_verify = |schemes| move |key: &&Arc<CertifiedKey>| key.key.choose_scheme(schemes).is_some();
-        let mut keys = certificates.iter().map(|certificate| certificate.certified_key());
-        let key = match certificates {
-            [only] => only.certified_key(),
-            [first, ..] => keys.find(can_verify(hello.signature_schemes())).unwrap_or_else(|| first.certified_key()),
+        let schemes = hello.signature_schemes();
+        let can_verify = |known: &&Arc<Certificate>| known.certified_key().key.choose_scheme(schemes).is_some();
+        let certificate = match certificates {
+            [only] => only,
+            [first, ..] => certificates.iter().find(can_verify).unwrap_or(first),
             [] => return None,
         };
-        Some(Arc::clone(key))
+        if table.settings().ocsp {
+            return Some(self.staples.with_staple(certificate));
+        }
+        Some(Arc::clone(certificate.certified_key()))
     }
 }
 

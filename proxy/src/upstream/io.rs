@@ -33,7 +33,10 @@ impl AsyncRead for UpstreamIo {
 impl AsyncWrite for UpstreamIo {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Plain(stream) => {
+                let length = buf.len();
+                Pin::new(stream).poll_write(cx, buf).map(|written| unless_gone(written, length))
+            }
             Self::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
         }
     }
@@ -44,7 +47,10 @@ impl AsyncWrite for UpstreamIo {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Self::Plain(stream) => {
+                let length = bufs.iter().map(|buf| buf.len()).sum();
+                Pin::new(stream).poll_write_vectored(cx, bufs).map(|written| unless_gone(written, length))
+            }
             Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
         }
     }
@@ -68,5 +74,15 @@ impl AsyncWrite for UpstreamIo {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
+    }
+}
+
+/// An endpoint that answers before it has read everything, and closes, resets the connection under our hands; its answer is
+/// there to be read nevertheless. hyper would not look for it after a write that fails, so that none does for this reason:
+/// reading says soon enough that the endpoint is gone.
+fn unless_gone(written: io::Result<usize>, length: usize) -> io::Result<usize> {
+    match written {
+        Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe) => Ok(length),
+        written => written,
     }
 }

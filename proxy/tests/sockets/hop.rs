@@ -197,7 +197,8 @@ fn framing_is_ours_on_both_sides() {
     let chunked = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTrailer: x-t\r\n\r\n\
                    4;ext=1\r\nbody\r\n0\r\nx-t: 1\r\n\r\n";
     let seen = proxy.connect().send(chunked).read().echoed();
-    assert_eq!((values(&seen, "transfer-encoding"), values(&seen, "content-length")), (vec!["chunked".into()], vec![]));
+    // It was read as a whole before, so its length is known.
+    assert_eq!((values(&seen, "transfer-encoding"), values(&seen, "content-length")), (vec![], vec!["4".into()]));
     assert_eq!((&seen.body[..], values(&seen, "x-t")), (&b"body"[..], vec![]));
     let sized = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody";
     let seen = proxy.connect().send(sized).read().echoed();

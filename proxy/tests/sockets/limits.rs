@@ -238,9 +238,12 @@ fn a_client_has_so_many_connections() {
 fn an_answer_that_comes_before_the_whole_body_arrives() {
     let (_origin, proxy) = limited(Limits::default());
     let body = vec![b'x'; 3 << 20];
-    for (head, status) in
-        [("Transfer-Encoding: chunked\r\n\r\nnot a size\r\n", 400), ("Content-Length: 30000000\r\n\r\n", 413)]
-    {
+    for (head, status) in [
+        ("Transfer-Encoding: chunked\r\n\r\nnot a size\r\n", 400),
+        // A size of zero and an end, to those who read less strictly.
+        ("Transfer-Encoding: chunked\r\n\r\n0x5\r\n\r\n", 400),
+        ("Content-Length: 30000000\r\n\r\n", 413),
+    ] {
         let mut client = proxy.connect();
         client.send(format!("POST / HTTP/1.1\r\nHost: a\r\n{head}"));
         // Sent before anything of the answer is read, and more than fits into buffers.
@@ -252,7 +255,17 @@ fn an_answer_that_comes_before_the_whole_body_arrives() {
 
 #[test]
 fn a_chunked_body_of_a_get_reaches_the_endpoint() {
-    let (_origin, proxy) = limited(Limits::default());
+    let origin = Origin::echo();
+    let streamed = Policy { request_buffering: false, ..Policy::default() };
+    let read_first = Running::with(&[origin.address], Policy::default(), Settings::default());
+    let streaming = Running::with(&[origin.address], streamed, Settings::default());
+    for (proxy, framing) in [(&read_first, [None, Some("5")]), (&streaming, [Some("chunked"), None])] {
+        chunked_bodies_reach_the_endpoint(proxy, framing);
+    }
+}
+
+/// `framing` is what stands in Transfer-Encoding and Content-Length towards the endpoint.
+fn chunked_bodies_reach_the_endpoint(proxy: &Running, framing: [Option<&str>; 2]) {
     for method in ["GET", "HEAD", "POST", "DELETE", "OPTIONS"] {
         let mut client = proxy.connect();
         client.send(format!(
@@ -264,6 +277,6 @@ fn a_chunked_body_of_a_get_reaches_the_endpoint() {
         }
         let seen = client.read().echoed();
         assert_eq!(seen.body, b"hello", "{method}");
-        assert_eq!(seen.header("transfer-encoding"), Some("chunked"), "{method}");
+        assert_eq!(["transfer-encoding", "content-length"].map(|name| seen.header(name)), framing, "{method}");
     }
 }

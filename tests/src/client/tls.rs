@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
+use parking_lot::Mutex;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::pem::PemObject as _;
@@ -36,7 +37,10 @@ pub struct Session {
 }
 
 /// A client whose connections share their sessions, with a certificate of its own or without one.
-pub struct Client(ClientConfig);
+pub struct Client {
+    config: ClientConfig,
+    verifier: Arc<Anything>,
+}
 
 // === impl Client ===
 
@@ -46,28 +50,41 @@ impl Client {
     /// # Errors
     /// When the certificate is none.
     pub fn new(identity: Option<&Pair>) -> Result<Self> {
-        let builder = ClientConfig::builder().dangerous().with_custom_certificate_verifier(Arc::new(Anything::new()));
-        Ok(Self(match identity {
+        let verifier = Arc::new(Anything::new());
+        let builder = ClientConfig::builder().dangerous().with_custom_certificate_verifier(verifier.clone());
+        let config = match identity {
             None => builder.with_no_client_auth(),
             Some(pair) => {
                 let chain = CertificateDer::pem_slice_iter(pair.certificate.as_bytes()).collect::<Result<_, _>>()?;
                 builder.with_client_auth_cert(chain, PrivateKeyDer::from_pem_slice(pair.key.as_bytes())?)?
             }
-        }))
+        };
+        Ok(Self { config, verifier })
     }
 
     /// A client that understands only these signatures.
     #[must_use]
     pub fn verifying(schemes: &[SignatureScheme]) -> Self {
-        let verifier = Arc::new(Anything { schemes: schemes.to_vec() });
-        Self(ClientConfig::builder().dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
+        Self::with(Anything { schemes: schemes.to_vec(), ..Anything::new() }, rustls::ALL_VERSIONS)
     }
 
     /// A client of one version.
     #[must_use]
     pub fn of_version(version: &'static SupportedProtocolVersion) -> Self {
-        let builder = ClientConfig::builder_with_protocol_versions(&[version]).dangerous();
-        Self(builder.with_custom_certificate_verifier(Arc::new(Anything::new())).with_no_client_auth())
+        Self::with(Anything::new(), &[version])
+    }
+
+    fn with(verifier: Anything, versions: &[&'static SupportedProtocolVersion]) -> Self {
+        let verifier = Arc::new(verifier);
+        let builder = ClientConfig::builder_with_protocol_versions(versions).dangerous();
+        let config = builder.with_custom_certificate_verifier(verifier.clone()).with_no_client_auth();
+        Self { config, verifier }
+    }
+
+    /// The OCSP answer that came with the last certificate; empty when none did.
+    #[must_use]
+    pub fn staple(&self) -> Vec<u8> {
+        self.verifier.staple.lock().clone()
     }
 
     /// Shakes hands.
@@ -76,7 +93,7 @@ impl Client {
     /// When there is no handshake.
     pub async fn connect(&self, to: SocketAddr, name: &str) -> Result<Session> {
         let stream = TcpStream::connect(to).await.with_context(|| format!("connecting to {to}"))?;
-        handshake(stream, Some(name), &[], self.0.clone()).await
+        handshake(stream, Some(name), &[], self.config.clone()).await
     }
 
     /// Sends one request over a connection of its own, under the server name of its host.
@@ -147,11 +164,12 @@ async fn handshake(stream: TcpStream, name: Option<&str>, alpn: &[&str], mut con
 #[derive(Debug)]
 struct Anything {
     schemes: Vec<SignatureScheme>,
+    staple: Mutex<Vec<u8>>,
 }
 
 impl Anything {
     fn new() -> Self {
-        Self { schemes: algorithms().supported_schemes() }
+        Self { schemes: algorithms().supported_schemes(), staple: Mutex::default() }
     }
 }
 
@@ -161,9 +179,10 @@ impl ServerCertVerifier for Anything {
         _end_entity: &CertificateDer<'_>,
         _intermediates: &[CertificateDer<'_>],
         _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
+        ocsp_response: &[u8],
         _now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
+        ocsp_response.clone_into(&mut self.staple.lock());
         Ok(ServerCertVerified::assertion())
     }
 

@@ -106,7 +106,7 @@ pub(super) const OWN: &[Annotation] = &[
         .doc("Largest share of the endpoints that gets no requests at a time; at least one endpoint, never all.")
         .served(upstream_ejection_percent),
     Annotation::new("upstream-slow-start", Value::Time, "0s")
-        .doc("Time in which the share of a new endpoint grows to that of the others; 0 is at once.")
+        .doc("Time in which the share of a new endpoint grows to that of the others; 0 is at once. Hashes and sessions do not wait.")
         .served(upstream_slow_start),
 ];
 

@@ -111,7 +111,7 @@ pub(in crate::compile) fn proxy_next_upstream(settings: &mut RouteSettings, text
             _ => {
                 let status = word.strip_prefix("http_").and_then(|status| status.parse().ok());
                 if !status.is_some_and(|status| on.statuses.insert(status)) {
-                    return Err(Objection::Malformed(format!("{word:?} is not one of {NEXT_UPSTREAM_WORDS}")));
+                    return Err(Objection::Malformed(format!("{word:?} does not belong into {NEXT_UPSTREAM_WORDS}")));
                 }
             }
         }

@@ -49,7 +49,7 @@ pub(super) const KEYS: &[Key] = &[
         .served(ssl_early_data),
     Key::new("ssl-reject-handshake", Value::Bool, "false", "Whether handshakes for unknown hosts are refused.")
         .served(ssl_reject_handshake),
-    Key::new("enable-ocsp", Value::Bool, "false", "Whether OCSP answers are stapled."),
+    Key::new("enable-ocsp", Value::Bool, "false", "Whether OCSP answers are stapled.").served(enable_ocsp),
     Key::new(
         "proxy-ssl-location-only",
         Value::Bool,
@@ -229,6 +229,11 @@ fn ssl_early_data(_: &mut Draft, text: &str) -> Result<(), Objection> {
         let message = "early data can be replayed by anybody who sees it, and is not accepted";
         return Err(Objection::Malformed(message.to_owned()));
     }
+    Ok(())
+}
+
+fn enable_ocsp(draft: &mut Draft, text: &str) -> Result<(), Objection> {
+    draft.settings.ocsp = grammar::boolean(text)?;
     Ok(())
 }
 

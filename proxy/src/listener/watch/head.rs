@@ -159,18 +159,13 @@ impl HeadWatch {
         let line = std::mem::take(&mut self.line);
         self.head += line;
         if line as usize == part.len() {
-            return self.whole_line(trim_end(part));
+            return self.whole_line(trim_end(part), line as usize <= KEPT);
         }
         self.line = line;
         self.keep(part, part.len());
         self.line = 0;
-        let (kept, whole) = (self.kept, line as usize <= KEPT);
-        let kept = &kept[..KEPT.min(line as usize)];
-        if !whole && self.begun && is_field(kept, CONTENT_LENGTH) {
-            // Nobody writes a length like this, and it cannot be read any more.
-            return Err(Verdict::Framing);
-        }
-        self.whole_line(trim_end(kept))
+        let kept = self.kept;
+        self.whole_line(trim_end(&kept[..KEPT.min(line as usize)]), line as usize <= KEPT)
     }
 
     /// Counts bytes of the current line.
@@ -193,9 +188,9 @@ impl HeadWatch {
         }
     }
 
-    /// A line without its end; of one that came in pieces only the beginning.
+    /// A line without its end; of one that came in pieces only the beginning, unless it is short.
     #[inline]
-    fn whole_line(&mut self, line: &[u8]) -> Result<(), Verdict> {
+    fn whole_line(&mut self, line: &[u8], short: bool) -> Result<(), Verdict> {
         let Some(first) = line.first() else { return self.empty_line() };
         if !self.begun {
             self.begun = true;
@@ -206,6 +201,8 @@ impl HeadWatch {
             return Err(Verdict::ManyFields);
         }
         match first | 0x20 {
+            // Nobody writes a long one, and in pieces it could not be read.
+            b'c' if !short && is_field(line, CONTENT_LENGTH) => return Err(Verdict::Framing),
             b'c' if is_field(line, CONTENT_LENGTH) => {
                 let length = length(&line[CONTENT_LENGTH.len()..]).ok_or(Verdict::Framing)?;
                 self.has_length = true;
