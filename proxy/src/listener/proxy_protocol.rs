@@ -67,18 +67,13 @@ pub(crate) async fn read(stream: &mut TcpStream) -> Result<Option<Proxied>, BadH
     let mut peeked = [0; 512];
     loop {
         let end = end(&header)?;
-        let wanted = match end {
-            End::At(length) if header.len() == length => return parse(&header),
-            End::At(length) | End::NotBefore(length) => length - header.len(),
-            End::Line => LONGEST_LINE - header.len(),
-        };
+        let Some(wanted) = end.missing(header.len()) else { return parse(&header) };
         let wanted = wanted.min(peeked.len());
         let there = stream.peek(&mut peeked[..wanted]).await?;
         if there == 0 {
             return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
         }
-        let line_end = peeked[..there].iter().position(|&byte| byte == b'\n').filter(|_| end == End::Line);
-        let taken = line_end.map_or(there, |position| position + 1);
+        let taken = end.part_of(&peeked[..there]);
         let start = header.len();
         header.resize(start + taken, 0);
         stream.read_exact(&mut header[start..]).await?;
@@ -95,6 +90,42 @@ pub(crate) fn refused(worker: &Worker, peer: IpAddr, error: &BadHeader) {
         tracing::warn!(%error, %peer, total, "connection closed: PROXY protocol is expected here");
     } else {
         tracing::debug!(%error, %peer, "connection closed: PROXY protocol is expected here");
+    }
+}
+
+/// The same of bytes that are there, so many at a time, for fuzzing: how many belong to the header, and the client.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn take(bytes: &[u8], piece: usize) -> Option<(usize, Option<IpAddr>)> {
+    let mut length = 0;
+    loop {
+        let end = end(&bytes[..length]).ok()?;
+        let Some(wanted) = end.missing(length) else {
+            return Some((length, parse(&bytes[..length]).ok()?.map(|proxied| proxied.source)));
+        };
+        let there = wanted.min(piece).min(bytes.len() - length);
+        if there == 0 {
+            return None;
+        }
+        length += end.part_of(&bytes[length..length + there]);
+    }
+}
+
+// === impl End ===
+
+impl End {
+    /// How many bytes may be read after so many without going beyond the end; `None` when it is reached.
+    fn missing(self, length: usize) -> Option<usize> {
+        match self {
+            Self::At(end) if length == end => None,
+            Self::At(end) | Self::NotBefore(end) => Some(end - length),
+            Self::Line => Some(LONGEST_LINE - length),
+        }
+    }
+
+    /// How many of the bytes that come next belong to the header.
+    fn part_of(self, there: &[u8]) -> usize {
+        let line_end = there.iter().position(|&byte| byte == b'\n').filter(|_| self == Self::Line);
+        line_end.map_or(there.len(), |position| position + 1)
     }
 }
 

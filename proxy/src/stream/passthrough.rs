@@ -11,7 +11,7 @@ use rustls::server::{Accepted, Acceptor};
 use socket2::{SockRef, TcpKeepalive};
 use std::{io, time::Duration};
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional_with_sizes},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, copy_bidirectional_with_sizes},
     net::TcpStream,
 };
 
@@ -37,7 +37,7 @@ const BUFFER: usize = 8 * 1024;
 
 impl Hello {
     /// Reads a ClientHello. Whoever sends something else is told so by alert.
-    pub(crate) async fn read(stream: &mut TcpStream) -> io::Result<Self> {
+    pub(crate) async fn read(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> io::Result<Self> {
         let (mut acceptor, mut bytes) = (Acceptor::default(), Vec::with_capacity(READ));
         loop {
             let known = bytes.len();
