@@ -26,6 +26,7 @@ mod handle;
 mod hop;
 mod listener;
 pub mod metrics;
+mod near;
 mod request;
 mod respond;
 mod retry;
@@ -42,5 +43,6 @@ pub use self::{
     drain::{Drained, Listen, Proxy, StartError},
     handle::Handle,
     listener::unspecified,
+    near::is_near,
     stream::{StreamPort, Unbound},
 };

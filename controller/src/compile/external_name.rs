@@ -1,23 +1,15 @@
 //! Services of type ExternalName → endpoints: the addresses of a name, which a source looks up.
 //!
-//! Addresses that lead back to this machine or to what only it can reach (loopback, link-local and the other addresses of
-//! metadata services of clouds, multicast, unspecified) are refused whoever says so, the Service or DNS: the author of a
-//! Service must not reach them through us.
+//! Addresses that are near (those of this machine, and what only it can reach) are refused whoever says so, the Service or
+//! DNS: the author of a Service must not reach them through us.
 
 use super::backend::port;
 use crate::snapshot::{Service, ServicePortRef, Snapshot};
+use rust_nginx_proxy::is_near;
 use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     sync::Arc,
 };
-
-/// Metadata services of clouds that are not link-local: of Alibaba, Azure (its wire server), EC2 and Google by IPv6.
-const METADATA: [IpAddr; 4] = [
-    IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
-    IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
-    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
-    IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)),
-];
 
 /// What an ExternalName comes to.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -45,7 +37,7 @@ pub(super) fn resolve(service: &Service, wanted: Option<&ServicePortRef>, snapsh
         return problem(format!("Service {name} has type ExternalName and no externalName"));
     }
     if let Ok(address) = external.parse::<IpAddr>() {
-        if is_refused(address) {
+        if is_near(address) {
             return problem(format!("Service {name} names the address {address}, which is refused"));
         }
         return External { addresses: vec![SocketAddr::new(address, port)], ..External::default() };
@@ -57,7 +49,7 @@ pub(super) fn resolve(service: &Service, wanted: Option<&ServicePortRef>, snapsh
     }
     let resolved = snapshot.host_names.get(&host_name);
     let found = resolved.map_or(&[][..], |resolved| &resolved.addresses);
-    let (refused, usable): (Vec<_>, Vec<_>) = found.iter().copied().partition(|address| is_refused(*address));
+    let (refused, usable): (Vec<_>, Vec<_>) = found.iter().copied().partition(|address| is_near(*address));
     let problem = if let Some(refused) = refused.first() {
         Some(format!("{external} of Service {name} has the address {refused}, which is refused"))
     } else if usable.is_empty() {
@@ -89,17 +81,6 @@ fn port_of(service: &Service, wanted: Option<&ServicePortRef>) -> Result<u16, St
         (Err(_), ServicePortRef::Number(number)) if *number != 0 => Ok(*number),
         (Err(problem), _) => Err(problem),
     }
-}
-
-fn is_refused(address: IpAddr) -> bool {
-    let address = address.to_canonical();
-    METADATA.contains(&address)
-        || match address {
-            IpAddr::V4(v4) => v4.is_loopback() || v4.is_link_local() || v4.is_multicast() || v4.octets()[0] == 0,
-            IpAddr::V6(v6) => {
-                v6.is_loopback() || v6.is_unspecified() || v6.is_unicast_link_local() || v6.is_multicast()
-            }
-        }
 }
 
 #[cfg(test)]
@@ -185,7 +166,9 @@ mod tests {
             "0.0.0.0",
             "fe80::1",
             "::ffff:127.0.0.1",
+            "100.100.100.200",
             "168.63.129.16",
+            "192.0.0.192",
             "fd00:ec2::254",
             "224.0.0.1",
         ] {
