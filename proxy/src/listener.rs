@@ -1,5 +1,7 @@
 //! Bytes → connections: binds, accepts, terminates TLS, and hands each connection to its protocol.
 
+mod accept;
+mod address;
 mod bind;
 mod clients;
 mod connection;
@@ -13,16 +15,17 @@ pub(crate) mod watched;
 
 pub use self::bind::unspecified;
 pub(crate) use self::{
+    accept::accept,
+    address::header as address_header,
     bind::{bind, bind_udp},
     clients::{ClientSlot, Clients},
-    connection::{Connection, Scheme, address_header},
+    connection::{Connection, Scheme},
     proxy_protocol::Proxied,
 };
 use self::{connection::Downstream, io::ServerIo};
 use crate::{stream::passthrough::Hello, table::Backend, tls::Configurations, worker::Worker};
 use http::HeaderValue;
-use socket2::{SockAddr, SockRef, Socket};
-use std::{io::ErrorKind, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
+use std::{io::ErrorKind, net::SocketAddr, rc::Rc, sync::Arc};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{LazyConfigAcceptor, StartHandshake, server::TlsStream};
 
@@ -46,9 +49,6 @@ enum Handshake {
     Plain,
 }
 
-/// Pause after an accept failed for want of a resource (file descriptors, memory), as nginx does.
-pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
-
 /// Content type of a TLS record that carries a handshake (RFC 8446 §5.1).
 const TLS_HANDSHAKE: u8 = 22;
 
@@ -65,36 +65,9 @@ impl Listener {
         Ok(Self { socket: TcpListener::from_std(socket)?, address, port, tls, proxy_protocol })
     }
 
-    /// Accepts until the worker drains. What the kernel has queued by then is still served: closing a `SO_REUSEPORT`
-    /// socket resets its queue.
+    /// Serves what connects until the worker drains.
     pub(crate) async fn run(self, worker: Rc<Worker>) {
-        loop {
-            let accepted = tokio::select! {
-                biased;
-                accepted = self.socket.accept() => accepted,
-                () = worker.draining() => break,
-            };
-            self.accepted(accepted, &worker).await;
-        }
-        // The word of the drain may overtake the reactor's word of what the kernel has queued: ask the kernel.
-        loop {
-            match SockRef::from(&self.socket).accept() {
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                accepted => self.accepted(accepted.and_then(adopt), &worker).await,
-            }
-        }
-    }
-
-    async fn accepted(&self, accepted: std::io::Result<(TcpStream, SocketAddr)>, worker: &Rc<Worker>) {
-        match accepted {
-            Ok((stream, peer)) => self.spawn(stream, peer, worker),
-            // The client gave up while it was queued.
-            Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::Interrupted) => {}
-            Err(error) => {
-                tracing::warn!(%error, address = %self.address, "cannot accept connections, trying again");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
+        accept(&self.socket, self.address, &worker, |stream, peer| self.spawn(stream, peer, &worker)).await;
     }
 
     fn spawn(&self, stream: TcpStream, peer: SocketAddr, worker: &Rc<Worker>) {
@@ -115,13 +88,6 @@ impl Listener {
             }
         }
     }
-}
-
-/// Hands a socket that was accepted past the reactor to it.
-pub(crate) fn adopt((socket, peer): (Socket, SockAddr)) -> std::io::Result<(TcpStream, SocketAddr)> {
-    socket.set_nonblocking(true)?;
-    let peer = peer.as_socket().ok_or_else(|| std::io::Error::other("the client has no IP address"))?;
-    Ok((TcpStream::from_std(socket.into())?, peer))
 }
 
 /// Serves a connection that begins with a PROXY header.

@@ -6,15 +6,14 @@ use super::{
     service,
 };
 use crate::{
-    listener::{ACCEPT_PAUSE, adopt, proxy_protocol},
+    listener::{accept, proxy_protocol},
     table::{Endpoint, StreamService, StreamSettings, Transport},
     timeout::Deadline,
     worker::Worker,
 };
 use proxy_header::{ProxiedAddress, ProxyHeader};
-use socket2::SockRef;
 use std::{
-    io::{self, ErrorKind},
+    io,
     net::{IpAddr, SocketAddr},
     rc::Rc,
     time::Duration,
@@ -28,32 +27,13 @@ use tokio::{
 /// Time to connect to an endpoint: the default for HTTP. There is no setting for it.
 const CONNECT: Duration = Duration::from_secs(5);
 
-/// Accepts until the worker drains, and then what the kernel has queued: closing a `SO_REUSEPORT` socket resets its queue.
+/// Serves a port until the worker drains.
 pub(super) async fn serve(socket: TcpListener, address: SocketAddr, worker: Rc<Worker>) {
     let turn = Rc::new(Turn::default());
-    let accepted = async |accepted: io::Result<(TcpStream, SocketAddr)>| match accepted {
-        Ok((stream, peer)) => {
-            tokio::task::spawn_local(session(stream, peer, address.port(), Rc::clone(&turn), Rc::clone(&worker)));
-        }
-        Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::Interrupted) => {}
-        Err(error) => {
-            tracing::warn!(%error, %address, "cannot accept connections, trying again");
-            tokio::time::sleep(ACCEPT_PAUSE).await;
-        }
-    };
-    loop {
-        tokio::select! {
-            biased;
-            next = socket.accept() => accepted(next).await,
-            () = worker.draining() => break,
-        }
-    }
-    loop {
-        match SockRef::from(&socket).accept() {
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-            next => accepted(next.and_then(adopt)).await,
-        }
-    }
+    accept(&socket, address, &worker, |stream, peer| {
+        tokio::task::spawn_local(session(stream, peer, address.port(), Rc::clone(&turn), Rc::clone(&worker)));
+    })
+    .await;
 }
 
 /// One session, from the first byte to the last.

@@ -1,0 +1,273 @@
+//! A connection under its protocol: HTTP/1 or HTTP/2, the deadlines of what it waits for, its end.
+
+use super::Connection;
+use crate::{
+    body::ResponseBody,
+    listener::{
+        io::ServerIo,
+        refusal,
+        stream::StreamExecutor,
+        watch::{HeadWatch, USUAL_FIELDS, Verdict},
+    },
+    request,
+    table::HeadLimits,
+};
+use hyper::{
+    body::Incoming,
+    server::conn::{http1, http2},
+    service::{HttpService, service_fn},
+};
+use hyper_util::rt::TokioIo;
+use std::{
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+/// What the connection waits for; every value has its own time limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::listener) enum Waiting {
+    /// For the endpoint or the client's body: the request's deadline counts.
+    Request,
+    /// For the rest of a request head.
+    Head,
+    /// For the next request.
+    Idle,
+    /// For the client to take bytes; counts what it took.
+    Client { written: u64 },
+}
+
+/// How the connection ended.
+#[derive(Debug)]
+pub(in crate::listener) enum End {
+    /// In order.
+    Done,
+    /// The protocol gave up.
+    Failed(hyper::Error),
+    /// The client took too long.
+    TimedOut(Waiting),
+    /// The watch stopped it; nothing is under way.
+    Stopped(Verdict),
+}
+
+/// What graceful shutdown and polling look like for any protocol.
+trait Protocol {
+    /// It has frames, which have an allowance.
+    const FRAMES: bool;
+    fn graceful_shutdown(self: Pin<&mut Self>);
+    fn poll_done(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), hyper::Error>>;
+}
+
+/// How long a connection may take to say goodbye, or to bring its first request, once it is to be closed.
+const GOODBYE: Duration = Duration::from_secs(5);
+
+/// What hyper holds of a head unless it is told otherwise.
+const USUAL_BUFFER: usize = 8192 + 4096 * 100;
+
+/// A header map panics beyond 32768 fields; far below that hyper may refuse.
+const MOST_FIELDS: u32 = 16 << 10;
+
+/// Bytes of responses that may wait per stream of HTTP/2. With the streams, the windows and the heads it is what one
+/// connection can make us hold: 128 streams × 64 KiB, 1 MiB of request bodies and 128 heads.
+const SEND_BUFFER: usize = 64 << 10;
+
+/// Streams of a client that it resets before anybody has seen them, and streams that we reset because the client broke
+/// a rule (CVE-2023-44487, CVE-2025-8671). More end the connection with ENHANCE_YOUR_CALM.
+const PENDING_RESETS: usize = 20;
+const LOCAL_RESETS: usize = 100;
+
+/// Serves HTTP/1. A head with very many fields is parsed again with room for them.
+pub(super) async fn http1(connection: Rc<Connection>, mut io: ServerIo) {
+    let mut most_fields = USUAL_FIELDS;
+    loop {
+        let (builder, limits) = connection.http1_builder(most_fields);
+        io.watch_heads(HeadWatch::new(limits, most_fields));
+        let service = {
+            let connection = Rc::clone(&connection);
+            service_fn(move |request: http::Request<Incoming>| request::handle(Rc::clone(&connection), request))
+        };
+        let mut protocol = builder.serve_connection(TokioIo::new(io), service).with_upgrades();
+        let end = connection.run(Pin::new(&mut protocol)).await;
+        // Nothing is left of a connection that has become a tunnel.
+        let Some(parts) = protocol.into_parts() else { return };
+        let mut rest = parts.io.into_inner();
+        if matches!(end, End::Done) && !connection.lingers.get() && !rest.is_inside_body() {
+            return;
+        }
+        let inside = rest.is_inside_head();
+        rest.rewind(parts.read_buf);
+        match end {
+            End::Stopped(Verdict::ManyFields) if most_fields < most_fields_of(limits) => {
+                most_fields = most_fields.saturating_mul(10).min(most_fields_of(limits));
+                io = rest;
+            }
+            // Rare, and larger than the rest of the connection.
+            end => return Box::pin(refusal::http1(&connection, rest, end, inside)).await,
+        }
+    }
+}
+
+/// Serves HTTP/2.
+pub(super) async fn http2(connection: Rc<Connection>, mut io: ServerIo) {
+    io.watch_frames();
+    let view = connection.worker.last_view();
+    let settings = view.table().settings();
+    let mut builder = http2::Builder::new(StreamExecutor::new(&connection));
+    builder
+        .max_concurrent_streams(settings.http2_max_concurrent_streams)
+        // What is larger, and not absurdly so, is refused by us: then there is a line in the log.
+        .max_header_list_size(settings.limits.head.total.saturating_mul(2))
+        .max_pending_accept_reset_streams(PENDING_RESETS)
+        .max_local_error_reset_streams(LOCAL_RESETS)
+        .max_send_buf_size(SEND_BUFFER);
+    drop(view);
+    let service = {
+        let connection = Rc::clone(&connection);
+        service_fn(move |request: http::Request<Incoming>| request::handle(Rc::clone(&connection), request))
+    };
+    let protocol = std::pin::pin!(builder.serve_connection(TokioIo::new(io), service));
+    let end = connection.run(protocol).await;
+    refusal::http2(&connection, &end);
+}
+
+/// As many fields as fit into a head: of three bytes each.
+fn most_fields_of(limits: HeadLimits) -> u32 {
+    (limits.total / 3 + 1).clamp(USUAL_FIELDS, MOST_FIELDS)
+}
+
+// === impl Connection ===
+
+impl Connection {
+    /// Runs a protocol to its end under the deadlines of the connection.
+    async fn run<P: Protocol>(&self, mut protocol: Pin<&mut P>) -> End {
+        let mut waiting = None;
+        let mut closing = false;
+        let mut refilled = self.worker.timers().now();
+        std::future::poll_fn(|cx| {
+            loop {
+                // A connection that has not brought its first request yet still gets to: it was accepted.
+                if !closing && self.requests.get() > 0 && self.is_last_request() {
+                    closing = true;
+                    protocol.as_mut().graceful_shutdown();
+                }
+                if let Poll::Ready(result) = protocol.as_mut().poll_done(cx) {
+                    return Poll::Ready(result.map_or_else(End::Failed, |()| End::Done));
+                }
+                if !closing && self.requests.get() > 0 && self.is_last_request() {
+                    continue;
+                }
+                if P::FRAMES && self.io.allowance().is_spent() {
+                    let now = self.worker.timers().now();
+                    self.io.allowance().refill(now.ticks_since(refilled));
+                    refilled = now;
+                }
+                if let Some(verdict) = self.io.verdict()
+                    && self.active.get() == 0
+                    && !self.io.write_blocked()
+                {
+                    return Poll::Ready(End::Stopped(verdict));
+                }
+                let now = self.waiting(P::FRAMES);
+                let draining = self.worker.is_draining();
+                if waiting != Some((now, draining)) {
+                    waiting = Some((now, draining));
+                    match self.limit_of(now) {
+                        Some(limit) if draining || closing => self.deadline.set(limit.min(GOODBYE)),
+                        Some(limit) => self.deadline.set(limit),
+                        None => self.deadline.clear(),
+                    }
+                }
+                std::task::ready!(self.deadline.poll_expired(cx));
+                if now == Waiting::Idle && !closing {
+                    closing = true;
+                    waiting = None;
+                    protocol.as_mut().graceful_shutdown();
+                    continue;
+                }
+                return Poll::Ready(End::TimedOut(now));
+            }
+        })
+        .await
+    }
+
+    fn waiting(&self, frames: bool) -> Waiting {
+        if self.io.write_blocked() {
+            Waiting::Client { written: self.io.written() }
+        } else if self.active.get() > 0 {
+            Waiting::Request
+        } else if self.requests.get() == 0 || self.has_begun(frames) {
+            Waiting::Head
+        } else {
+            Waiting::Idle
+        }
+    }
+
+    /// Part of something is here.
+    fn has_begun(&self, frames: bool) -> bool {
+        if frames { self.io.is_inside() } else { self.io.read() > self.read_before.get() }
+    }
+
+    fn limit_of(&self, waiting: Waiting) -> Option<Duration> {
+        let view = self.worker.last_view();
+        let settings = view.table().settings();
+        match waiting {
+            Waiting::Request => None,
+            Waiting::Head => Some(settings.client_header_timeout),
+            Waiting::Idle => Some(settings.keep_alive),
+            Waiting::Client { .. } => Some(settings.limits.send_timeout),
+        }
+    }
+
+    /// hyper's parser for heads within the limits of this moment, which come with it.
+    fn http1_builder(&self, most_fields: u32) -> (http1::Builder, HeadLimits) {
+        let view = self.worker.last_view();
+        let settings = view.table().settings();
+        let limits = settings.limits.head;
+        let mut builder = http1::Builder::new();
+        // hyper's own timer would be set for every head; ours costs a store.
+        builder.keep_alive(!settings.keep_alive.is_zero()).header_read_timeout(None);
+        if most_fields > USUAL_FIELDS {
+            builder.max_headers(most_fields as usize);
+        }
+        if limits.total as usize > USUAL_BUFFER {
+            builder.max_buf_size(limits.total as usize);
+        }
+        (builder, limits)
+    }
+}
+
+// === impl Protocol ===
+
+impl<S> Protocol for http1::UpgradeableConnection<TokioIo<ServerIo>, S>
+where
+    S: HttpService<Incoming, ResBody = ResponseBody> + Unpin,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    const FRAMES: bool = false;
+
+    fn graceful_shutdown(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
+
+    fn poll_done(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), hyper::Error>> {
+        self.poll(cx)
+    }
+}
+
+impl<S> Protocol for http2::Connection<TokioIo<ServerIo>, S, StreamExecutor>
+where
+    S: HttpService<Incoming, ResBody = ResponseBody>,
+    S::Future: 'static,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    const FRAMES: bool = true;
+
+    fn graceful_shutdown(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
+
+    fn poll_done(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), hyper::Error>> {
+        self.poll(cx)
+    }
+}
