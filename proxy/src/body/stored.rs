@@ -5,7 +5,7 @@
 //! uses it, however the process ends. Files are read and written on threads of their own, never on the worker; what waits
 //! for the disk is bounded by [`PIECE`], because the client is not read from meanwhile.
 
-use super::{Progress, ProgressState};
+use super::progress::{Progress, ProgressState};
 use crate::{error::ProxyError, table::Policy, timeout::Deadline};
 use bytes::Bytes;
 use http_body::{Body, Frame};
