@@ -91,7 +91,7 @@ pub fn options() -> Result<Options> {
     let Ok(Invocation::Serve(serve)) = args::parse(line, &ProcessEnvironment) else {
         bail!("the command line is not what the program takes");
     };
-    Ok(serve.compile.options(Arc::new(Certificate::self_signed()?)))
+    Ok(Options { flags: serve.compile, fallback_certificate: Arc::new(Certificate::self_signed()?) })
 }
 
 /// The paths of an Ingress's first rule.

@@ -10,8 +10,8 @@ mod values;
 
 pub use self::{
     config::{
-        Admin, ClusterAccess, CompileArguments, Demo, Election, Identity, Listen, Log, LogFormat, NodeAddress, Publish,
-        Scope, Serve, Shutdown, Source, Status,
+        Admin, ClusterAccess, Demo, Election, Identity, Listen, Log, LogFormat, NodeAddress, Publish, Scope, Serve,
+        Shutdown, Source, Status,
     },
     values::BindAddress,
 };

@@ -48,11 +48,20 @@ use crate::{
 };
 use imbl::OrdSet;
 use rust_nginx_proxy::{table::Table, tls::Certificate};
-use std::{collections::BTreeSet, net::IpAddr, num::NonZeroUsize, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, net::IpAddr, num::NonZeroUsize, ops::Deref, sync::Arc, time::Duration};
 
-/// What the command line decides about compiling. Fixed for the life of the process.
+/// What is decided about compiling. Fixed for the life of the process.
 #[derive(Clone, Debug)]
 pub struct Options {
+    /// The command line.
+    pub flags: Flags,
+    /// Served where no other certificate fits; made at start.
+    pub fallback_certificate: Arc<Certificate>,
+}
+
+/// What the command line says about compiling.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Flags {
     /// `--controller-class`: value of IngressClass `spec.controller` that means us.
     pub controller_class: String,
     /// `--ingress-class`: value of the annotation `kubernetes.io/ingress.class` that means us, and with
@@ -70,8 +79,6 @@ pub struct Options {
     pub default_backend_service: Option<ObjectName>,
     /// `--default-ssl-certificate`.
     pub default_ssl_certificate: Option<ObjectName>,
-    /// Served where no other certificate fits; made at start.
-    pub fallback_certificate: Arc<Certificate>,
     /// Port that HTTPS redirects name when they must name one (`--https-port`).
     pub https_port: u16,
     /// `--disable-catch-all`.
@@ -144,6 +151,17 @@ pub struct ProcessSettings {
 #[must_use]
 pub fn compile(snapshot: &Snapshot, options: &Options) -> Compiled {
     Compiler::new(options.clone()).compile(snapshot)
+}
+
+// === impl Options ===
+
+/// A flag reads as an option: whoever asks need not know which of them come from the command line.
+impl Deref for Options {
+    type Target = Flags;
+
+    fn deref(&self) -> &Flags {
+        &self.flags
+    }
 }
 
 // === impl Compiler ===

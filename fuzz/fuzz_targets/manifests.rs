@@ -25,7 +25,8 @@ static OPTIONS: LazyLock<Options> = LazyLock::new(|| {
     let Ok(Invocation::Serve(serve)) = args::parse(line.map(Into::into), &ProcessEnvironment) else {
         panic!("the arguments above are valid");
     };
-    serve.compile.options(Arc::new(Certificate::self_signed().expect("a key can be made")))
+    let fallback_certificate = Arc::new(Certificate::self_signed().expect("a key can be made"));
+    Options { flags: serve.compile, fallback_certificate }
 });
 
 fuzz_target!(|bytes: &[u8]| {

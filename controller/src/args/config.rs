@@ -1,20 +1,17 @@
 //! The typed results of parsing, and the rules between flags.
 
+mod listen;
+
+pub use self::listen::Listen;
 use super::{
     Environment,
     flag::{Effect, Flag},
     values::{BindAddress, Values},
 };
-use crate::{
-    compile::{Options, ProcessSettings},
-    snapshot::ObjectName,
-};
-use rust_nginx_proxy::tls::Certificate;
+use crate::{compile::Flags, snapshot::ObjectName};
 use std::{
-    collections::BTreeSet,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     path::PathBuf,
-    sync::Arc,
     time::Duration,
 };
 
@@ -32,7 +29,7 @@ pub struct Serve {
     /// Admin listener.
     pub admin: Admin,
     /// What compile needs to know.
-    pub compile: CompileArguments,
+    pub compile: Flags,
     /// The Lease; `None` with `--disable-leader-election`.
     pub election: Option<Election>,
     /// Status of Ingresses.
@@ -104,17 +101,6 @@ pub struct Identity {
     pub pod_namespace: String,
 }
 
-/// Addresses of the traffic listeners, before the ConfigMap had its say.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listen {
-    http: Vec<BindAddress>,
-    https: Vec<BindAddress>,
-    /// Those of them where connections begin with a PROXY header.
-    proxy_protocol: Vec<BindAddress>,
-    http_port: u16,
-    https_port: u16,
-}
-
 /// The admin listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admin {
@@ -122,47 +108,6 @@ pub struct Admin {
     pub addresses: Vec<BindAddress>,
     /// `--health-check-path`
     pub health_path: String,
-}
-
-/// What the command line says about compiling.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CompileArguments {
-    /// `--controller-class`
-    pub controller_class: String,
-    /// `--ingress-class`
-    pub ingress_class: String,
-    /// `--ingress-class-by-name`
-    pub ingress_class_by_name: bool,
-    /// `--watch-ingress-without-class`
-    pub watch_ingress_without_class: bool,
-    /// `--annotations-prefix`
-    pub annotations_prefix: String,
-    /// `--configmap`
-    pub config_map: Option<ObjectName>,
-    /// `--default-backend-service`
-    pub default_backend_service: Option<ObjectName>,
-    /// `--default-ssl-certificate`
-    pub default_ssl_certificate: Option<ObjectName>,
-    /// The port that redirects to HTTPS name.
-    pub https_port: u16,
-    /// `--disable-catch-all`
-    pub disable_catch_all: bool,
-    /// `--disable-svc-external-name`
-    pub disable_svc_external_name: bool,
-    /// `--strict-host-ownership`
-    pub strict_host_ownership: bool,
-    /// `--enable-topology-aware-routing`
-    pub topology_aware: bool,
-    /// `--ignore-app-protocol`
-    pub ignore_app_protocol: bool,
-    /// `--tcp-services-configmap`
-    pub tcp_services: Option<ObjectName>,
-    /// `--udp-services-configmap`
-    pub udp_services: Option<ObjectName>,
-    /// The ports of our own listeners.
-    pub reserved_ports: BTreeSet<u16>,
-    /// `--enable-ssl-passthrough`
-    pub ssl_passthrough: bool,
 }
 
 /// Leader election.
@@ -245,7 +190,7 @@ impl Serve {
         Self {
             source: Source::from_values(values, environment),
             resolv_conf: values.required_text("resolv-conf").into(),
-            compile: CompileArguments::from_values(values, &listen, &admin),
+            compile: flags(values, &listen, &admin),
             admin,
             election: Election::from_values(values, &identity),
             status: Status::from_values(values, &mut warnings),
@@ -358,108 +303,6 @@ impl Identity {
     }
 }
 
-// === impl Listen ===
-
-impl Listen {
-    fn from_values(values: &mut Values) -> Self {
-        let (http, https) = (values.traffic_addresses("http-addr"), values.traffic_addresses("https-addr"));
-        let plain = |addresses: &[(BindAddress, bool)]| addresses.iter().map(|(address, _)| *address).collect();
-        Self {
-            http: plain(&http),
-            https: plain(&https),
-            proxy_protocol: http
-                .iter()
-                .chain(&https)
-                .filter(|(_, proxy)| *proxy)
-                .map(|(address, _)| *address)
-                .collect(),
-            http_port: values.port("http-port"),
-            https_port: values.port("https-port"),
-        }
-    }
-
-    /// Only these addresses, whatever the ConfigMap says.
-    #[must_use]
-    pub fn only(http: Vec<BindAddress>, https: Vec<BindAddress>) -> Self {
-        Self { http, https, proxy_protocol: Vec::new(), http_port: 80, https_port: 443 }
-    }
-
-    /// The addresses to bind for HTTP and HTTPS: `--http-addr`, else `--http-port` on the addresses of the ConfigMap.
-    #[must_use]
-    pub fn resolve(&self, process: &ProcessSettings, ipv6: bool) -> (Vec<SocketAddr>, Vec<SocketAddr>) {
-        let ipv6_for_ports = ipv6 && !process.disable_ipv6;
-        let resolve = |given: &[BindAddress], port: u16| -> Vec<SocketAddr> {
-            if !given.is_empty() {
-                return given.iter().flat_map(|address| address.resolve(ipv6)).collect();
-            }
-            let configured: Vec<_> = process
-                .bind_addresses
-                .iter()
-                .filter(|address| address.is_ipv4() || ipv6_for_ports)
-                .map(|address| SocketAddr::new(*address, port))
-                .collect();
-            if configured.is_empty() { BindAddress::Every(port).resolve(ipv6_for_ports) } else { configured }
-        };
-        (resolve(&self.http, self.http_port), resolve(&self.https, self.https_port))
-    }
-
-    /// Those of the addresses where connections begin with a PROXY header, whatever the ConfigMap says.
-    #[must_use]
-    pub fn proxy_protocol(&self, ipv6: bool) -> Vec<SocketAddr> {
-        self.proxy_protocol.iter().flat_map(|address| address.resolve(ipv6)).collect()
-    }
-
-    /// The addresses of services that are not HTTP: those of the ConfigMap, whatever flags say about HTTP.
-    #[must_use]
-    pub fn streams(process: &ProcessSettings, ipv6: bool) -> Vec<IpAddr> {
-        let ipv6 = ipv6 && !process.disable_ipv6;
-        let configured: Vec<_> =
-            process.bind_addresses.iter().copied().filter(|address| address.is_ipv4() || ipv6).collect();
-        if !configured.is_empty() {
-            return configured;
-        }
-        BindAddress::Every(0).resolve(ipv6).iter().map(SocketAddr::ip).collect()
-    }
-
-    /// The ports that are ours.
-    fn ports(&self) -> impl Iterator<Item = u16> {
-        let of = |given: &[BindAddress], port| -> Vec<u16> {
-            if given.is_empty() { vec![port] } else { given.iter().map(|address| address.port()).collect() }
-        };
-        of(&self.http, self.http_port).into_iter().chain(of(&self.https, self.https_port))
-    }
-
-    /// The port that redirects to HTTPS name. With a free port nobody knows it yet, so they name the usual one.
-    fn redirect_port(&self) -> u16 {
-        let port = self.https.first().map_or(self.https_port, |address| address.port());
-        if port == 0 { 443 } else { port }
-    }
-}
-
-// === impl BindAddress ===
-
-impl BindAddress {
-    fn port(self) -> u16 {
-        match self {
-            Self::Every(port) => port,
-            Self::One(address) => address.port(),
-        }
-    }
-
-    /// The sockets that it takes: each family has its own.
-    #[must_use]
-    pub fn resolve(self, ipv6: bool) -> Vec<SocketAddr> {
-        match self {
-            Self::One(address) => vec![address],
-            Self::Every(port) => {
-                let ipv4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
-                let ipv6 = ipv6.then(|| SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)));
-                std::iter::once(ipv4).chain(ipv6).collect()
-            }
-        }
-    }
-}
-
 // === impl Admin ===
 
 impl Admin {
@@ -479,57 +322,27 @@ impl Admin {
     }
 }
 
-// === impl CompileArguments ===
-
-impl CompileArguments {
-    fn from_values(values: &mut Values, listen: &Listen, admin: &Admin) -> Self {
-        Self {
-            controller_class: values.required_text("controller-class"),
-            ingress_class: values.required_text("ingress-class"),
-            ingress_class_by_name: values.switch("ingress-class-by-name"),
-            watch_ingress_without_class: values.switch("watch-ingress-without-class"),
-            annotations_prefix: values.required_text("annotations-prefix").trim_end_matches('/').to_owned(),
-            config_map: values.object("configmap"),
-            default_backend_service: values.object("default-backend-service"),
-            default_ssl_certificate: values.object("default-ssl-certificate"),
-            https_port: listen.redirect_port(),
-            disable_catch_all: values.switch("disable-catch-all"),
-            disable_svc_external_name: values.switch("disable-svc-external-name"),
-            strict_host_ownership: values.switch("strict-host-ownership"),
-            topology_aware: values.switch("enable-topology-aware-routing"),
-            ignore_app_protocol: values.switch("ignore-app-protocol"),
-            tcp_services: values.object("tcp-services-configmap"),
-            udp_services: values.object("udp-services-configmap"),
-            reserved_ports: listen.ports().chain(admin.addresses.iter().map(|address| address.port())).collect(),
-            ssl_passthrough: values.switch("enable-ssl-passthrough"),
-        }
-    }
-
-    /// The options of compile, with the certificate that stands in where no other one fits.
-    #[must_use]
-    pub fn options(&self, fallback_certificate: Arc<Certificate>) -> Options {
-        let this = self.clone();
-        Options {
-            controller_class: this.controller_class,
-            ingress_class: this.ingress_class,
-            ingress_class_by_name: this.ingress_class_by_name,
-            watch_ingress_without_class: this.watch_ingress_without_class,
-            annotations_prefix: this.annotations_prefix,
-            config_map: this.config_map,
-            default_backend_service: this.default_backend_service,
-            default_ssl_certificate: this.default_ssl_certificate,
-            fallback_certificate,
-            https_port: this.https_port,
-            disable_catch_all: this.disable_catch_all,
-            disable_svc_external_name: this.disable_svc_external_name,
-            strict_host_ownership: this.strict_host_ownership,
-            topology_aware: this.topology_aware,
-            ignore_app_protocol: this.ignore_app_protocol,
-            tcp_services: this.tcp_services,
-            udp_services: this.udp_services,
-            reserved_ports: this.reserved_ports,
-            ssl_passthrough: this.ssl_passthrough,
-        }
+/// What compile needs to know. The ports of our own listeners cannot become services.
+fn flags(values: &mut Values, listen: &Listen, admin: &Admin) -> Flags {
+    Flags {
+        controller_class: values.required_text("controller-class"),
+        ingress_class: values.required_text("ingress-class"),
+        ingress_class_by_name: values.switch("ingress-class-by-name"),
+        watch_ingress_without_class: values.switch("watch-ingress-without-class"),
+        annotations_prefix: values.required_text("annotations-prefix").trim_end_matches('/').to_owned(),
+        config_map: values.object("configmap"),
+        default_backend_service: values.object("default-backend-service"),
+        default_ssl_certificate: values.object("default-ssl-certificate"),
+        https_port: listen.redirect_port(),
+        disable_catch_all: values.switch("disable-catch-all"),
+        disable_svc_external_name: values.switch("disable-svc-external-name"),
+        strict_host_ownership: values.switch("strict-host-ownership"),
+        topology_aware: values.switch("enable-topology-aware-routing"),
+        ignore_app_protocol: values.switch("ignore-app-protocol"),
+        tcp_services: values.object("tcp-services-configmap"),
+        udp_services: values.object("udp-services-configmap"),
+        reserved_ports: listen.ports().chain(admin.addresses.iter().map(|address| address.port())).collect(),
+        ssl_passthrough: values.switch("enable-ssl-passthrough"),
     }
 }
 

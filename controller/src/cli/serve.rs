@@ -6,7 +6,7 @@
 use crate::{
     admin::{self, Admin, Health, Signs},
     args::{Listen, Publish, Serve, Shutdown, Source},
-    compile::{Compiler, ProcessSettings, References},
+    compile::{Compiler, Options, ProcessSettings, References},
     lease::Candidate,
     metrics::Metrics,
     reconcile::{self, Coverage, Feed, Outlets, Pass},
@@ -193,7 +193,7 @@ impl Running {
             heartbeat: heartbeat_sender,
         };
         let fallback = Certificate::self_signed().context("cannot make the default certificate")?;
-        let options = config.compile.options(Arc::new(fallback));
+        let options = Options { flags: config.compile.clone(), fallback_certificate: Arc::new(fallback) };
         let make = move || {
             let mut compiler = Compiler::new(options.clone());
             move |snapshot: &_| compiler.compile(snapshot)

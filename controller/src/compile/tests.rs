@@ -48,7 +48,9 @@ fn certificate(name: &str) -> Arc<Certificate> {
 pub(crate) fn options(flags: &str) -> Options {
     let arguments = ["serve", "--manifests=."].into_iter().chain(flags.split_whitespace()).map(OsString::from);
     match args::parse(arguments, &Bare) {
-        Ok(Invocation::Serve(config)) => config.compile.options(certificate("fallback")),
+        Ok(Invocation::Serve(config)) => {
+            Options { flags: config.compile, fallback_certificate: certificate("fallback") }
+        }
         Ok(other) => panic!("{flags:?} is {other:?}"),
         Err(mistakes) => panic!("{flags:?}: {mistakes:?}"),
     }
