@@ -124,7 +124,7 @@ async fn serve_tls(stream: TcpStream, downstream: Downstream, tls: Arc<Configura
         let mut first = [0];
         match stream.peek(&mut first).await? {
             0 => return Err(ErrorKind::UnexpectedEof.into()),
-            _ if first[0] != TLS_HANDSHAKE => return io::answer_plain_http(stream).await.map(|()| Handshake::Plain),
+            _ if first[0] != TLS_HANDSHAKE => return refusal::plain_http(stream).await.map(|()| Handshake::Plain),
             _ => {}
         }
         if downstream.passthrough_allowed() {

@@ -6,29 +6,15 @@ use http::{HeaderValue, Response, StatusCode, header};
 
 const HTML: HeaderValue = HeaderValue::from_static("text/html");
 
-/// A short page with the status, as a browser shows it. nginx's own wording, without its name.
+/// A short page with the status, as a browser shows it.
 pub(crate) fn status(status: StatusCode) -> Response<ResponseBody> {
-    let title = format!("{} {}", status.as_u16(), reason(status));
-    let page = format!(
-        "<html>\r\n<head><title>{title}</title></head>\r\n<body>\r\n<center><h1>{title}</h1></center>\r\n\
-         <hr><center>rust-nginx</center>\r\n</body>\r\n</html>\r\n"
-    );
-    let mut response = Response::new(ResponseBody::full(Bytes::from(page)));
-    *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HTML);
-    response
+    let title = title(status);
+    html(status, page(&title, &title, None))
 }
 
 /// The same with a line about what is wrong.
 pub(crate) fn status_with(status: StatusCode, remark: &str) -> Response<ResponseBody> {
-    let (code, reason) = (status.as_u16(), reason(status));
-    let page = format!(
-        "<html>\r\n<head><title>{code} {remark}</title></head>\r\n<body>\r\n<center><h1>{code} {reason}</h1></center>\r\n\
-         <center>{remark}</center>\r\n<hr><center>rust-nginx</center>\r\n</body>\r\n</html>\r\n"
-    );
-    let mut response = self::status(status);
-    *response.body_mut() = ResponseBody::full(Bytes::from(page));
-    response
+    html(status, remarked(status, remark))
 }
 
 /// A redirect with its page.
@@ -45,6 +31,39 @@ pub(crate) fn healthy() -> Response<ResponseBody> {
     response
 }
 
+/// A page whose title and text say what is wrong.
+pub(crate) fn remarked(status: StatusCode, remark: &str) -> String {
+    page(&format!("{} {remark}", status.as_u16()), &title(status), Some(remark))
+}
+
+/// Every page that we make. nginx's own wording, without its name.
+pub(crate) fn page(title: &str, heading: &str, remark: Option<&str>) -> String {
+    let (before, remark, after) = remark.map_or(("", "", ""), |remark| ("<center>", remark, "</center>\r\n"));
+    format!(
+        "<html>\r\n<head><title>{title}</title></head>\r\n<body>\r\n<center><h1>{heading}</h1></center>\r\n\
+         {before}{remark}{after}<hr><center>rust-nginx</center>\r\n</body>\r\n</html>\r\n"
+    )
+}
+
+/// The last answer of a connection as it goes over the wire, where there is no request that hyper could answer.
+pub(crate) fn last(status: StatusCode, page: &str) -> String {
+    let length = page.len();
+    format!(
+        "HTTP/1.1 {status}\r\nContent-Type: text/html\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{page}"
+    )
+}
+
+fn html(status: StatusCode, page: String) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::full(Bytes::from(page)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HTML);
+    response
+}
+
+fn title(status: StatusCode) -> String {
+    format!("{} {}", status.as_u16(), reason(status))
+}
+
 /// The reason phrases that nginx writes, where they differ from the registry's.
 fn reason(status: StatusCode) -> &'static str {
     match status {
@@ -53,5 +72,32 @@ fn reason(status: StatusCode) -> &'static str {
         StatusCode::REQUEST_TIMEOUT => "Request Time-out",
         StatusCode::PAYLOAD_TOO_LARGE => "Request Entity Too Large",
         other => other.canonical_reason().unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_have_one_shape() {
+        assert_eq!(
+            page("a", "b", None),
+            "<html>\r\n<head><title>a</title></head>\r\n<body>\r\n<center><h1>b</h1></center>\r\n\
+             <hr><center>rust-nginx</center>\r\n</body>\r\n</html>\r\n"
+        );
+        assert_eq!(
+            remarked(StatusCode::BAD_REQUEST, "why"),
+            "<html>\r\n<head><title>400 why</title></head>\r\n<body>\r\n<center><h1>400 Bad Request</h1></center>\r\n\
+             <center>why</center>\r\n<hr><center>rust-nginx</center>\r\n</body>\r\n</html>\r\n"
+        );
+    }
+
+    #[test]
+    fn a_last_answer_has_its_length_and_closes() {
+        assert_eq!(
+            last(StatusCode::URI_TOO_LONG, "page"),
+            "HTTP/1.1 414 URI Too Long\r\nContent-Type: text/html\r\nContent-Length: 4\r\nConnection: close\r\n\r\npage"
+        );
     }
 }

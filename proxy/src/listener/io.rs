@@ -342,20 +342,3 @@ impl AsyncWrite for ServerIo {
         }
     }
 }
-
-/// Tells somebody who speaks plain HTTP on the TLS port, as nginx does (its internal status 497).
-pub(super) async fn answer_plain_http(mut stream: TcpStream) -> io::Result<()> {
-    const BODY: &str = "<html><head><title>400 The plain HTTP request was sent to HTTPS port</title></head>\
-        <body><center><h1>400 Bad Request</h1></center>\
-        <center>The plain HTTP request was sent to HTTPS port</center></body></html>\r\n";
-    let response = format!(
-        "HTTP/1.1 400 Bad Request\r\nContent-Type: text/html\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{BODY}",
-        BODY.len()
-    );
-    stream.write_all(response.as_bytes()).await?;
-    stream.shutdown().await?;
-    // Closing with unread bytes would reset the connection and with it the answer.
-    let mut rest = BytesMut::with_capacity(4096);
-    while rest.len() < 64 * 1024 && stream.read_buf(&mut rest).await? > 0 {}
-    Ok(())
-}

@@ -1,17 +1,22 @@
 //! The end of connections whose client was refused before there was a request: the answer, the line in the log, the
 //! count.
 //!
-//! hyper answers what it cannot parse by itself; what the watch objects to is answered here, in nginx's words.
+//! hyper answers what it cannot parse by itself; what the watch objects to, and plain HTTP where TLS is spoken, is
+//! answered here, in nginx's words.
 
 use super::{
     connection::{Connection, End, Waiting},
     io::ServerIo,
     watch::Verdict,
 };
-use crate::{access_log::RefusedEntry, metrics::Refusal};
+use crate::{access_log::RefusedEntry, metrics::Refusal, respond};
+use bytes::BytesMut;
 use http::StatusCode;
-use std::time::Duration;
-use tokio::io::AsyncWriteExt as _;
+use std::{io, time::Duration};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 
 /// How long a client that was refused may take to read why (nginx's `lingering_timeout`).
 const LINGER: Duration = Duration::from_secs(5);
@@ -27,12 +32,14 @@ struct Answer {
 
 /// Ends a connection of HTTP/1 that has not ended by itself. `inside`: in the middle of a head.
 pub(super) async fn http1(connection: &Connection, mut io: ServerIo, end: End, inside: bool) {
+    let mut page = None;
     let (refusal, status) = match &end {
         // The request was answered before its body was here: the client may still be sending it.
         End::Done => return linger(connection, io).await,
         End::Stopped(verdict) => {
-            let answer = answer(*verdict);
-            (refusal(*verdict), answer.status)
+            let Answer { status, title } = answer(*verdict);
+            page = Some(respond::page(title, title, None));
+            (refusal(*verdict), status)
         }
         End::Failed(error) if error.is_parse_too_large() && is_long_target(io.unread()) => {
             (Refusal::LongLine, StatusCode::URI_TOO_LONG)
@@ -51,15 +58,15 @@ pub(super) async fn http1(connection: &Connection, mut io: ServerIo, end: End, i
     };
     debug(connection, &end);
     connection.refused(refusal);
-    let answered = matches!(end, End::Stopped(_)).then(|| page(&end));
-    log(connection, io.unread(), status, answered.as_ref().map_or(0, |page| page.body));
+    log(connection, io.unread(), status, page.as_ref().map_or(0, String::len));
     if status == StatusCode::REQUEST_TIMEOUT {
         return;
     }
-    if let Some(page) = answered
-        && !matches!(connection.deadline().limit(LINGER, io.write_all(page.text.as_bytes())).await, Some(Ok(())))
-    {
-        return;
+    if let Some(page) = page {
+        let answer = respond::last(status, &page);
+        if !matches!(connection.deadline().limit(LINGER, io.write_all(answer.as_bytes())).await, Some(Ok(()))) {
+            return;
+        }
     }
     linger(connection, io).await;
 }
@@ -69,6 +76,17 @@ async fn linger(connection: &Connection, io: ServerIo) {
     if let Some(Err(error)) = connection.deadline().limit(LINGER, io.linger()).await {
         tracing::debug!(%error, peer = %connection.peer(), "client did not wait for its answer");
     }
+}
+
+/// Tells somebody who speaks plain HTTP on the TLS port, as nginx does (its internal status 497).
+pub(super) async fn plain_http(mut stream: TcpStream) -> io::Result<()> {
+    let page = respond::remarked(StatusCode::BAD_REQUEST, "The plain HTTP request was sent to HTTPS port");
+    stream.write_all(respond::last(StatusCode::BAD_REQUEST, &page).as_bytes()).await?;
+    stream.shutdown().await?;
+    // Closing with unread bytes would reset the connection and with it the answer.
+    let mut rest = BytesMut::with_capacity(4096);
+    while rest.len() < 64 * 1024 && stream.read_buf(&mut rest).await? > 0 {}
+    Ok(())
 }
 
 /// Notes the end of a connection of HTTP/2.
@@ -116,26 +134,6 @@ fn answer(verdict: Verdict) -> Answer {
         Verdict::Framing | Verdict::Flood => (StatusCode::BAD_REQUEST, "400 Bad Request"),
     };
     Answer { status, title }
-}
-
-/// An answer as it goes over the wire.
-struct Page {
-    text: String,
-    body: usize,
-}
-
-fn page(end: &End) -> Page {
-    let End::Stopped(verdict) = end else { return Page { text: String::new(), body: 0 } };
-    let Answer { status, title } = answer(*verdict);
-    let body = format!(
-        "<html>\r\n<head><title>{title}</title></head>\r\n<body>\r\n<center><h1>{title}</h1></center>\r\n\
-         <hr><center>rust-nginx</center>\r\n</body>\r\n</html>\r\n"
-    );
-    let text = format!(
-        "HTTP/1.1 {status}\r\nContent-Type: text/html\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
-        body.len()
-    );
-    Page { text, body: body.len() }
 }
 
 /// The line that nginx would write: with as much of the request line as there is.
