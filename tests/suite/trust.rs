@@ -95,6 +95,11 @@ async fn the_proxy_protocol_comes_and_goes_with_the_config_map() -> Result<()> {
     let session = tls::over(socket, Some("a.test"), &["http/1.1"]).await?;
     let echo = Connection::over(session.wire).send(&request).await?.echo()?;
     assert_eq!(value(&echo, "x-real-ip"), "198.51.100.9");
+    // What is refused before it is a request has a client too.
+    let mut refused = dial(from, site.subject.http(), header).await?;
+    refused.write(b"GET /refused HTTP/1.1\r\nHost : a.test\r\n\r\n").await?;
+    refused.answer("GET").await?.expect(400)?;
+    site.subject.log.line(&["198.51.100.9 - - [", "GET /refused HTTP/1.1\" 400 "]).await?;
     // Nobody gets in without it, and it is counted.
     ensure!(dial(from, site.subject.http(), "").await?.send(&request).await.is_err(), "it was not asked for a header");
     wait::until("the refused connection is counted", async || {

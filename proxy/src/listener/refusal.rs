@@ -9,9 +9,14 @@ use super::{
     io::ServerIo,
     watch::Verdict,
 };
-use crate::{access_log::RefusedEntry, metrics::Refusal, respond};
+use crate::{
+    access_log::RefusedEntry,
+    forwarded::{Claims, Client},
+    metrics::Refusal,
+    respond,
+};
 use bytes::BytesMut;
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use std::{io, time::Duration};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -140,10 +145,14 @@ fn answer(verdict: Verdict) -> Answer {
 fn log(connection: &Connection, unread: &[u8], status: StatusCode, bytes_sent: usize) {
     let worker = connection.worker();
     worker.metrics().requests.add(1);
-    if worker.last_view().table().settings().access_log {
+    let view = worker.last_view();
+    let settings = view.table().settings();
+    if settings.access_log {
         let line = unread.trim_ascii_start().split(|byte| *byte == b'\n').next().unwrap_or_default();
+        // Without a request there are no fields to believe, but there may be a PROXY header.
+        let client = Client::of(connection, &settings.trust, &Claims::default(), &HeaderMap::new());
         worker.access_log().write(&RefusedEntry {
-            remote: connection.peer(),
+            remote: client.address(),
             line: line.trim_ascii_end(),
             status,
             bytes_sent,
