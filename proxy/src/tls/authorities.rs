@@ -5,6 +5,7 @@ use rustls::{
     pki_types::{CertificateDer, TrustAnchor, pem::PemObject},
 };
 use std::fmt;
+use webpki::{Error, VerifiedPath};
 
 /// Certificates of authorities.
 #[derive(PartialEq, Eq)]
@@ -76,6 +77,18 @@ impl Authorities {
 impl fmt::Debug for Authorities {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Authorities").field("certificates", &self.certificates.len()).finish()
+    }
+}
+
+/// Accepts chains with at most so many intermediate certificates. As OpenSSL counts: neither the certificate that is judged
+/// nor that of the authority.
+pub(super) fn at_most(depth: u32) -> impl Fn(&VerifiedPath<'_>) -> Result<(), Error> {
+    let depth = usize::try_from(depth).unwrap_or(usize::MAX);
+    move |path| {
+        if path.intermediate_certificates().count() > depth {
+            return Err(Error::MaximumPathDepthExceeded);
+        }
+        Ok(())
     }
 }
 

@@ -10,6 +10,7 @@ mod name;
 pub(super) use self::handshake::AskClient;
 use super::{
     Authorities,
+    authorities::at_most,
     policy::{Fingerprint, Fingerprinter, provider},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -20,7 +21,7 @@ use serde::{Serialize, Serializer};
 use std::{fmt, sync::Arc};
 use webpki::{
     CertRevocationList, EndEntityCert, Error, ExpirationPolicy, KeyUsage, OwnedCertRevocationList,
-    RevocationOptionsBuilder, VerifiedPath,
+    RevocationOptionsBuilder,
 };
 use x509_parser::prelude::{FromDer, X509Certificate};
 
@@ -178,14 +179,6 @@ impl ClientAuth {
         now: UnixTime,
     ) -> Result<(), Error> {
         let leaf = EndEntityCert::try_from(leaf)?;
-        let depth = usize::try_from(self.settings.depth).unwrap_or(usize::MAX);
-        // As OpenSSL counts: neither the client's certificate nor the authority's.
-        let short_enough = |path: &VerifiedPath<'_>| {
-            if path.intermediate_certificates().count() > depth {
-                return Err(Error::MaximumPathDepthExceeded);
-            }
-            Ok(())
-        };
         let lists: Vec<_> = self.settings.revoked.iter().flat_map(|revoked| &revoked.parsed).collect();
         // With lists, everybody in the chain must be on the books of one that is up to date (OpenSSL's CRL_CHECK_ALL).
         let revocation = RevocationOptionsBuilder::new(&lists).ok();
@@ -197,7 +190,7 @@ impl ClientAuth {
             now,
             KeyUsage::client_auth(),
             revocation,
-            Some(&short_enough),
+            Some(&at_most(self.settings.depth)),
         )?;
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! Whether the certificate of an endpoint is accepted.
 
 use super::Verification;
+use crate::tls::authorities::at_most;
 use rustls::{
     CertificateError, DigitallySignedStruct, Error, OtherError, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -8,7 +9,7 @@ use rustls::{
     pki_types::{CertificateDer, ServerName, UnixTime},
 };
 use std::sync::Arc;
-use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
+use webpki::{EndEntityCert, KeyUsage};
 
 /// Accepts every certificate (nginx `proxy_ssl_verify off`).
 #[derive(Debug)]
@@ -82,14 +83,6 @@ impl ChainVerifier {
         now: UnixTime,
     ) -> Result<(), webpki::Error> {
         let leaf = EndEntityCert::try_from(leaf)?;
-        let depth = usize::try_from(self.verification.depth).unwrap_or(usize::MAX);
-        // As OpenSSL counts: neither the endpoint's certificate nor the authority's.
-        let short_enough = |path: &VerifiedPath<'_>| {
-            if path.intermediate_certificates().count() > depth {
-                return Err(webpki::Error::MaximumPathDepthExceeded);
-            }
-            Ok(())
-        };
         leaf.verify_for_usage(
             self.algorithms.all,
             self.verification.authorities.anchors(),
@@ -97,7 +90,7 @@ impl ChainVerifier {
             now,
             KeyUsage::server_auth(),
             None,
-            Some(&short_enough),
+            Some(&at_most(self.verification.depth)),
         )?;
         leaf.verify_is_valid_for_subject_name(&self.name)
     }
