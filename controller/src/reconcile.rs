@@ -59,16 +59,6 @@ pub struct Looked {
     pub pending: References,
 }
 
-// === impl Looked ===
-
-impl Looked {
-    /// Whether both are the same, where unchanged sets are seen at a glance.
-    #[must_use]
-    pub fn is_same(&self, other: &Self) -> bool {
-        self.references.is_same(&other.references) && self.pending.is_same(&other.pending)
-    }
-}
-
 /// What a pass leaves behind.
 #[derive(Debug)]
 pub struct Pass {
@@ -121,6 +111,30 @@ pub async fn run(feed: Feed, outlets: Outlets, metrics: ReconcileMetrics, make: 
     let compile = Some(make());
     let (report, given_up) = (Report::default(), References::default());
     Reconciler { feed, outlets, metrics, make, compile, report, given_up }.run().await;
+}
+
+// === impl Coverage ===
+
+impl Coverage {
+    /// Whether both are the same, where unchanged sets are seen at a glance.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Everything, Self::Everything) => true,
+            (Self::Looked(looked), Self::Looked(other)) => Arc::ptr_eq(looked, other) || looked.is_same(other),
+            (Self::Everything, Self::Looked(_)) | (Self::Looked(_), Self::Everything) => false,
+        }
+    }
+}
+
+// === impl Looked ===
+
+impl Looked {
+    /// Whether both are the same, where unchanged sets are seen at a glance.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.references.is_same(&other.references) && self.pending.is_same(&other.pending)
+    }
 }
 
 // === impl Reconciler ===

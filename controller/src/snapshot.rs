@@ -52,7 +52,8 @@ pub struct Snapshot {
 // === impl Snapshot ===
 
 impl Snapshot {
-    /// Whether both are the same in memory, which costs no comparison of objects.
+    /// Whether both are the same: their objects in memory, which costs no comparison of them, and their findings, which
+    /// are few and made anew each time, by value.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
         let Self {
@@ -78,6 +79,26 @@ impl Snapshot {
             && host_names.ptr_eq(&other.host_names)
             && *zone == other.zone
             && *node_addresses == other.node_addresses
-            && Arc::ptr_eq(findings, &other.findings)
+            && *findings == other.findings
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnostic::{ObjectKind, ObjectRef, Reason};
+
+    #[test]
+    fn findings_are_compared_by_value() {
+        let with = |message: &str| {
+            let object = ObjectRef::namespaced(ObjectKind::ConfigMap, &ObjectName::new("a", "tcp"));
+            let finding = Diagnostic::warning(object, Reason::PortUnavailable, "data[1]", message);
+            Snapshot { findings: Arc::new([finding]), ..Snapshot::default() }
+        };
+        let base = with("taken");
+        let again = Snapshot { findings: with("taken").findings, ..base.clone() };
+        let other = Snapshot { findings: with("free").findings, ..base.clone() };
+        assert!(base.is_same(&again));
+        assert!(!base.is_same(&other));
     }
 }

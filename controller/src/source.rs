@@ -3,4 +3,5 @@
 pub mod cluster;
 pub mod dns;
 pub mod files;
+mod outlet;
 pub mod ports;

@@ -10,6 +10,7 @@ mod names;
 
 use self::names::Names;
 pub use self::{lookup::Resolver, names::Outcome};
+use super::outlet::Outlet;
 use crate::{
     compile::References,
     reconcile::{Coverage, Feed, Looked},
@@ -35,10 +36,8 @@ pub trait Lookup: Send + Sync + 'static {
 /// The stage.
 pub struct Stage<L> {
     lookup: L,
-    source: Feed,
+    outlet: Outlet,
     references: watch::Receiver<References>,
-    snapshots: watch::Sender<Option<Snapshot>>,
-    coverage: watch::Sender<Coverage>,
     names: Names,
     lookups: FuturesUnordered<BoxFuture<'static, (Arc<str>, Outcome)>>,
 }
@@ -49,27 +48,14 @@ impl<L: Lookup> Stage<L> {
     /// A stage behind a source. `references` is what tables refer to.
     #[must_use]
     pub fn new(lookup: L, source: Feed, references: watch::Receiver<References>) -> (Self, Feed) {
-        let (snapshots, snapshots_receiver) = watch::channel(None);
-        let (coverage, coverage_receiver) = watch::channel(Coverage::Looked(Arc::default()));
-        let stage = Self {
-            lookup,
-            source,
-            references,
-            snapshots,
-            coverage,
-            names: Names::default(),
-            lookups: FuturesUnordered::new(),
-        };
-        (stage, Feed { snapshots: snapshots_receiver, coverage: coverage_receiver })
+        let (outlet, feed) = Outlet::new(source, Coverage::Looked(Arc::default()));
+        let stage = Self { lookup, outlet, references, names: Names::default(), lookups: FuturesUnordered::new() };
+        (stage, feed)
     }
 
     /// Runs until the source is gone.
     pub async fn run(mut self) {
         self.references.mark_changed();
-        self.source.snapshots.mark_changed();
-        self.source.coverage.mark_changed();
-        // A source that covers everything says so once and never again.
-        let mut covering = true;
         loop {
             let next = self.names.next(CONCURRENCY.saturating_sub(self.lookups.len()), CONCURRENCY);
             let due = async {
@@ -86,8 +72,7 @@ impl<L: Lookup> Stage<L> {
                     }
                     self.names.refer(&self.references.borrow_and_update().host_names, Instant::now());
                 }
-                changed = self.source.snapshots.changed() => if changed.is_err() { return },
-                changed = self.source.coverage.changed(), if covering => covering = changed.is_ok(),
+                changed = self.outlet.changed() => if !changed { return },
                 Some((name, outcome)) = self.lookups.next(), if !self.lookups.is_empty() => {
                     debug!(%name, ?outcome, "looked up");
                     self.names.heard(&name, outcome, Instant::now());
@@ -107,20 +92,9 @@ impl<L: Lookup> Stage<L> {
         }
     }
 
-    /// The snapshot first: what is covered is part of what was published.
     fn publish(&mut self) {
-        // Read before the snapshot for the same reason.
-        let covered = self.source.coverage.borrow_and_update().clone();
-        if let Some(snapshot) = self.source.snapshots.borrow_and_update().clone() {
-            let snapshot = Snapshot { host_names: self.names.resolved().clone(), ..snapshot };
-            self.snapshots.send_if_modified(|current| {
-                let differs = current.as_ref().is_none_or(|current| !current.is_same(&snapshot));
-                if differs {
-                    *current = Some(snapshot);
-                }
-                differs
-            });
-        }
+        let (covered, snapshot) = self.outlet.take();
+        let snapshot = snapshot.map(|snapshot| Snapshot { host_names: self.names.resolved().clone(), ..snapshot });
         let referred = self.references.borrow();
         let host_names = referred.host_names.clone();
         let pending = self.names.pending(Instant::now());
@@ -135,13 +109,7 @@ impl<L: Lookup> Stage<L> {
             },
         };
         drop(referred);
-        self.coverage.send_if_modified(|current| {
-            let differs = !matches!(current, Coverage::Looked(current) if current.is_same(&looked));
-            if differs {
-                *current = Coverage::Looked(Arc::new(looked));
-            }
-            differs
-        });
+        self.outlet.put(snapshot, Coverage::Looked(Arc::new(looked)));
     }
 }
 

@@ -4,10 +4,11 @@
 //! is tried again for as long as the table asks for it, and the finding goes when it has worked. Must not know: what a
 //! service is.
 
+use super::outlet::Outlet;
 use crate::{
     diagnostic::{Diagnostic, ObjectKind, ObjectRef, Reason},
-    reconcile::{Coverage, Feed},
-    snapshot::{ObjectName, Snapshot},
+    reconcile::Feed,
+    snapshot::ObjectName,
 };
 use rust_nginx_proxy::{Handle, Unbound, table::Transport};
 use std::sync::Arc;
@@ -25,10 +26,8 @@ pub struct Declared {
 /// The stage.
 pub struct Stage {
     declared: Declared,
-    source: Feed,
+    outlet: Outlet,
     handle: watch::Receiver<Option<Arc<Handle>>>,
-    snapshots: watch::Sender<Option<Snapshot>>,
-    coverage: watch::Sender<Coverage>,
 }
 
 // === impl Stage ===
@@ -37,23 +36,17 @@ impl Stage {
     /// A stage behind a source. `handle` is where the workers say what they could not open.
     #[must_use]
     pub fn new(declared: Declared, source: Feed, handle: watch::Receiver<Option<Arc<Handle>>>) -> (Self, Feed) {
-        let (snapshots, snapshots_receiver) = watch::channel(None);
-        let (coverage, coverage_receiver) = watch::channel(source.coverage.borrow().clone());
-        let stage = Self { declared, source, handle, snapshots, coverage };
-        (stage, Feed { snapshots: snapshots_receiver, coverage: coverage_receiver })
+        let coverage = source.coverage.borrow().clone();
+        let (outlet, feed) = Outlet::new(source, coverage);
+        (Self { declared, outlet, handle }, feed)
     }
 
     /// Runs until the source is gone.
     pub async fn run(mut self) {
-        self.source.snapshots.mark_changed();
-        self.source.coverage.mark_changed();
-        // A source that covers everything says so once and never again.
-        let mut covering = true;
         let mut unbound: Option<watch::Receiver<Arc<[Unbound]>>> = None;
         loop {
             tokio::select! {
-                changed = self.source.snapshots.changed() => if changed.is_err() { return },
-                changed = self.source.coverage.changed(), if covering => covering = changed.is_ok(),
+                changed = self.outlet.changed() => if !changed { return },
                 known = self.handle.wait_for(Option::is_some), if unbound.is_none() => {
                     let Ok(known) = known else { return };
                     unbound = known.as_ref().map(|handle| handle.unbound());
@@ -68,28 +61,13 @@ impl Stage {
         }
     }
 
-    /// The snapshot first: what is covered is part of what was published.
     fn publish(&mut self, unbound: &[Unbound]) {
-        // Read before the snapshot for the same reason.
-        let covered = self.source.coverage.borrow_and_update().clone();
-        if let Some(mut snapshot) = self.source.snapshots.borrow_and_update().clone() {
-            if !unbound.is_empty() {
-                let found = unbound.iter().filter_map(|unbound| self.declared.finding(unbound));
-                snapshot.findings = snapshot.findings.iter().cloned().chain(found).collect();
-            }
-            self.snapshots.send_if_modified(|current| {
-                let differs = current.as_ref().is_none_or(|current| !current.is_same(&snapshot));
-                if differs {
-                    *current = Some(snapshot);
-                }
-                differs
-            });
+        let (covered, mut snapshot) = self.outlet.take();
+        if let Some(snapshot) = snapshot.as_mut().filter(|_| !unbound.is_empty()) {
+            let found = unbound.iter().filter_map(|unbound| self.declared.finding(unbound));
+            snapshot.findings = snapshot.findings.iter().cloned().chain(found).collect();
         }
-        self.coverage.send_if_modified(|current| {
-            let differs = *current != covered;
-            *current = covered;
-            differs
-        });
+        self.outlet.put(snapshot, covered);
     }
 }
 
