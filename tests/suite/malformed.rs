@@ -1,7 +1,7 @@
 //! Requests that break HTTP, or look as if they did: what the client is told, and that the pod sees the requests that
 //! were really there, or none.
 //!
-//! The cases are data, each with the rule that it is about: `http1.rs` in bytes, `http2.rs` in fields and frames.
+//! The cases are data, each with the rule that it is about: `http1/` in bytes, `http2.rs` in fields and frames.
 
 use anyhow::{Context as _, Result, ensure};
 use rust_nginx_tests::client::{Connection, Request, tls};

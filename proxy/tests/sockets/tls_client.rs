@@ -223,8 +223,8 @@ impl Authority {
 }
 
 /// Accepts any certificate of the kinds that it understands: the tests look at what was sent.
-#[derive(Debug)]
-struct Anything {
+#[derive(Debug, Default)]
+pub(crate) struct Anything {
     rsa_only: bool,
 }
 
