@@ -9,6 +9,7 @@
 //! only be asked before the first worker does. What a port means is looked up in the table for every session, so that
 //! only ports that come or go cost a system call.
 
+mod connect;
 mod copy;
 mod log;
 pub(crate) mod passthrough;

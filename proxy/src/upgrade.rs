@@ -57,5 +57,5 @@ async fn carry<C: AsyncRead + AsyncWrite + Unpin>(
 ) -> io::Result<()> {
     deadline.limit(idle, client.write_all(&early)).await.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))?;
     carried.sent.set(early.len() as u64);
-    copy(client, endpoint, deadline, idle, carried).await
+    copy(client, endpoint, deadline, Some(idle), carried).await
 }

@@ -3,15 +3,13 @@
 //! The message is rustls's to parse, in however many pieces it comes. It is read once: what turns out to be for us is
 //! shaken hands with from there.
 
-use crate::{
-    table::{Backend, Endpoint},
-    worker::Worker,
-};
+use super::{Carried, connect::connect, copy};
+use crate::{table::Backend, timeout::Deadline, worker::Worker};
 use rustls::server::{Accepted, Acceptor};
 use socket2::{SockRef, TcpKeepalive};
 use std::{io, time::Duration};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, copy_bidirectional_with_sizes},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::TcpStream,
 };
 
@@ -24,14 +22,8 @@ pub(crate) struct Hello {
 /// What is read at a time while the ClientHello comes; most fit.
 const READ: usize = 2048;
 
-/// Time to connect to an endpoint (nginx's `proxy_connect_timeout` as ingress-nginx sets it).
-const CONNECT: Duration = Duration::from_secs(5);
-
 /// How long nothing may come from either side before the network is asked whether they are still there.
 const KEEPALIVE: Duration = Duration::from_secs(60);
-
-/// Bytes on their way in each direction.
-const BUFFER: usize = 8 * 1024;
 
 // === impl Hello ===
 
@@ -63,31 +55,23 @@ impl Hello {
     }
 }
 
-/// Carries a connection to an endpoint of the backend until both sides have closed.
-pub(crate) async fn carry(mut client: TcpStream, hello: Hello, backend: &Backend, worker: &Worker) -> io::Result<()> {
-    let mut endpoint = connect(backend, worker).await?;
-    endpoint.set_nodelay(true)?;
+/// Carries a connection to an endpoint of the backend until both sides have closed, however long nothing moves.
+pub(crate) async fn carry(
+    client: TcpStream,
+    hello: Hello,
+    backend: &Backend,
+    worker: &Worker,
+    deadline: &Deadline,
+) -> io::Result<()> {
+    // In turn, from a random one on: an address of a Service is one endpoint.
+    let endpoints = backend.endpoints();
+    let start = usize::from(worker.random()[0]) % endpoints.len().max(1);
+    let endpoints = endpoints.iter().copied().cycle().skip(start).take(endpoints.len());
+    let mut endpoint = connect(endpoints, backend.key(), &[], deadline).await?;
     for stream in [&client, &endpoint] {
         SockRef::from(stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))?;
     }
     endpoint.write_all(&hello.bytes).await?;
     drop(hello);
-    copy_bidirectional_with_sizes(&mut client, &mut endpoint, BUFFER, BUFFER).await?;
-    Ok(())
-}
-
-/// The endpoints in turn, from a random one on: an address of a Service is one endpoint.
-async fn connect(backend: &Backend, worker: &Worker) -> io::Result<TcpStream> {
-    let endpoints = backend.endpoints();
-    let start = usize::from(worker.random()[0]) % endpoints.len().max(1);
-    let mut last = io::Error::new(io::ErrorKind::NotConnected, "no ready endpoint");
-    for Endpoint { address } in endpoints.iter().cycle().skip(start).take(endpoints.len()) {
-        match tokio::time::timeout(CONNECT, TcpStream::connect(address)).await {
-            Ok(Ok(stream)) => return Ok(stream),
-            Ok(Err(error)) => last = error,
-            Err(_) => last = io::ErrorKind::TimedOut.into(),
-        }
-        tracing::debug!(error = %last, endpoint = %address, backend = %backend.key(), "passthrough cannot connect");
-    }
-    Err(last)
+    copy(client, endpoint, deadline, None, &Carried::default()).await
 }

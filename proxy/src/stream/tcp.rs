@@ -1,7 +1,9 @@
 //! TCP services: a connection of a client, a connection to an endpoint, and the bytes between them.
 
 use super::{
-    Turn, copy,
+    Turn,
+    connect::connect,
+    copy,
     log::{Session, Status},
     service,
 };
@@ -13,19 +15,13 @@ use crate::{
 };
 use proxy_header::{ProxiedAddress, ProxyHeader};
 use std::{
-    io,
     net::{IpAddr, SocketAddr},
     rc::Rc,
-    time::Duration,
 };
 use tokio::{
-    io::AsyncWriteExt as _,
     net::{TcpListener, TcpStream},
     time::Instant,
 };
-
-/// Time to connect to an endpoint: the default for HTTP. There is no setting for it.
-const CONNECT: Duration = Duration::from_secs(5);
 
 /// Serves a port until the worker drains.
 pub(super) async fn serve(socket: TcpListener, address: SocketAddr, worker: Rc<Worker>) {
@@ -48,10 +44,11 @@ async fn session(mut client: TcpStream, peer: SocketAddr, port: u16, turn: Rc<Tu
         return session.failed(Status::BadHeader);
     };
     let greeting = if service.sends_proxy { greeting(source, client.local_addr().ok()) } else { Vec::new() };
-    let Some(mut endpoint) = connect(&service, &settings, &turn, &greeting, &deadline).await else {
+    let endpoints = tries(&service, &settings, &turn);
+    let Ok(mut endpoint) = connect(endpoints, &service.backend, &greeting, &deadline).await else {
         return session.failed(Status::BadGateway);
     };
-    if let Err(error) = copy(&mut client, &mut endpoint, &deadline, settings.idle, &session.carried).await {
+    if let Err(error) = copy(&mut client, &mut endpoint, &deadline, Some(settings.idle), &session.carried).await {
         tracing::debug!(%error, %peer, backend = %service.backend, "session ended with an error");
     }
 }
@@ -88,14 +85,12 @@ async fn source(
     Some(source)
 }
 
-/// Tries endpoints until one takes the connection and the greeting.
-async fn connect(
-    service: &StreamService,
-    settings: &StreamSettings,
-    turn: &Turn,
-    greeting: &[u8],
-    deadline: &Deadline,
-) -> Option<TcpStream> {
+/// The endpoints to try, as the settings allow.
+fn tries<'a>(
+    service: &'a StreamService,
+    settings: &'a StreamSettings,
+    turn: &'a Turn,
+) -> impl Iterator<Item = Endpoint> + 'a {
     let start = Instant::now();
     let tries = match settings.tries {
         _ if !settings.next_upstream => 1,
@@ -103,29 +98,15 @@ async fn connect(
         tries => usize::try_from(tries).unwrap_or(usize::MAX),
     };
     let mut tried: Vec<Endpoint> = Vec::new();
-    while tried.len() < tries {
-        if !tried.is_empty() && settings.timeout.is_some_and(|timeout| start.elapsed() >= timeout) {
-            break;
+    std::iter::from_fn(move || {
+        let late = settings.timeout.is_some_and(|timeout| start.elapsed() >= timeout);
+        if tried.len() >= tries || late && !tried.is_empty() {
+            return None;
         }
         let endpoint = turn.next(&service.endpoints, &tried)?;
-        let attempt = deadline.limit(CONNECT, async {
-            let mut stream = TcpStream::connect(endpoint.address).await?;
-            stream.set_nodelay(true)?;
-            stream.write_all(greeting).await?;
-            io::Result::Ok(stream)
-        });
-        match attempt.await {
-            Some(Ok(stream)) => return Some(stream),
-            Some(Err(error)) => {
-                tracing::debug!(%error, endpoint = %endpoint.address, backend = %service.backend, "cannot connect");
-            }
-            None => {
-                tracing::debug!(endpoint = %endpoint.address, backend = %service.backend, "connecting took too long");
-            }
-        }
         tried.push(endpoint);
-    }
-    None
+        Some(endpoint)
+    })
 }
 
 /// The PROXY header that an endpoint gets, version 1 as nginx writes it: from the client, to the address of ours that it

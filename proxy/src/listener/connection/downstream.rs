@@ -127,7 +127,8 @@ impl Downstream {
         hello: Hello,
         backend: Arc<Backend>,
     ) -> io::Result<()> {
-        passthrough::carry(stream, hello, &backend, &self.connection.worker).await
+        let connection = &self.connection;
+        passthrough::carry(stream, hello, &backend, &connection.worker, &connection.deadline).await
     }
 
     /// Completes a handshake under the policy of the host that it names.

@@ -1,0 +1,40 @@
+//! Connections to endpoints that get the bytes of a client as they are.
+
+use crate::{
+    table::{BackendKey, Endpoint},
+    timeout::Deadline,
+};
+use std::{
+    io::{self, ErrorKind},
+    time::Duration,
+};
+use tokio::{io::AsyncWriteExt as _, net::TcpStream};
+
+/// Time to connect to an endpoint: the default for HTTP, which is also `proxy_connect_timeout` as ingress-nginx sets it for
+/// the proxy that it passes TLS through. There is no setting for it.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// Tries endpoints one after the other until one takes the connection and the greeting. The error is that of the last.
+pub(super) async fn connect(
+    endpoints: impl Iterator<Item = Endpoint>,
+    backend: &BackendKey,
+    greeting: &[u8],
+    deadline: &Deadline,
+) -> io::Result<TcpStream> {
+    let mut last = io::Error::new(ErrorKind::NotConnected, "no ready endpoint");
+    for Endpoint { address } in endpoints {
+        let attempt = deadline.limit(CONNECT, async {
+            let mut stream = TcpStream::connect(address).await?;
+            stream.set_nodelay(true)?;
+            stream.write_all(greeting).await?;
+            Ok(stream)
+        });
+        match attempt.await {
+            Some(Ok(stream)) => return Ok(stream),
+            Some(Err(error)) => last = error,
+            None => last = ErrorKind::TimedOut.into(),
+        }
+        tracing::debug!(error = %last, endpoint = %address, %backend, "cannot connect");
+    }
+    Err(last)
+}
