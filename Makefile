@@ -123,7 +123,7 @@ chart:
 # Every fuzz target for a few seconds: FUZZ_SECONDS=600 looks longer, FUZZ='heads routes' at some of them. They are built
 # as `cargo fuzz build -s none` does, on the toolchain of everything else: coverage and assertions, no sanitizer. What is
 # found is left in target/fuzz, where the inputs of earlier runs are taken from too.
-FUZZ ?= heads frames routes manifests proxy cookies hello
+FUZZ ?= heads frames responses routes manifests proxy cookies hello
 FUZZ_SECONDS ?= 5
 fuzz_host := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 fuzz_coverage := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \

@@ -13,12 +13,11 @@ use crate::{
     compress::Encoder,
     exchange::Exchange,
     timeout::Deadline,
-    upstream::{Connection, http2::Exchange as Http2Exchange},
+    upstream::{http1::Connection, http2::Exchange as Http2Exchange},
     worker::Worker,
 };
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use std::{
     pin::Pin,
     rc::Rc,
@@ -58,32 +57,20 @@ impl ResponseBody {
     /// The body of an upstream response. Takes what has already arrived: a short body is complete here, and its
     /// connection free again before the first byte goes to the client.
     pub(crate) fn upstream(
-        mut incoming: Incoming,
-        connection: Box<Connection>,
+        mut connection: Box<Connection>,
         worker: &Rc<Worker>,
         deadline: &Rc<Deadline>,
         read_timeout: Duration,
     ) -> Self {
-        let mut first = if incoming.is_end_stream() { None } else { connection.arrived(&mut incoming) };
-        if incoming.is_end_stream() {
-            match first.take().map(|frame| frame.map(Frame::into_data)) {
-                None => {
-                    worker.give(connection);
-                    return Self::empty();
-                }
-                Some(Ok(Ok(data))) => {
-                    worker.give(connection);
-                    return Self::full(data);
-                }
-                // Trailers of HTTP/1.1 end here, as in nginx.
-                Some(Ok(Err(_))) => {
-                    worker.give(connection);
-                    return Self::empty();
-                }
-                Some(Err(error)) => first = Some(Err(error)),
+        let first = connection.arrived();
+        let first = match first {
+            None | Some(Ok(_)) if connection.is_complete() => {
+                worker.give(connection);
+                return Self::full(first.and_then(Result::ok).unwrap_or_default());
             }
-        }
-        let body = UpstreamBody::new(incoming, connection, first, worker, deadline, read_timeout);
+            first => first,
+        };
+        let body = UpstreamBody::new(connection, first, worker, deadline, read_timeout);
         Self { kind: Kind::Streamed(Box::new(body)), exchange: None }
     }
 

@@ -1,5 +1,6 @@
 //! Everything that can go wrong with one request, where it came from, and whether another endpoint may be tried.
 
+use crate::upstream;
 use http::StatusCode;
 
 /// Why a request could not be answered by its backend.
@@ -73,7 +74,7 @@ pub(crate) enum ProxyError {
     Http2(h2::Error),
     /// The endpoint closed the connection, or broke HTTP, before it answered.
     #[error("endpoint failed before answering: {0}")]
-    Upstream(hyper::Error),
+    Upstream(upstream::http1::Error),
     /// The endpoint took too long to accept the request.
     #[error("sending to the endpoint took too long")]
     SendTimeout,

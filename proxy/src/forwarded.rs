@@ -5,6 +5,7 @@ mod rfc7239;
 
 pub(crate) use self::client::{Claims, Client};
 use crate::{
+    head::Head,
     table::{self, Trust},
     tls::{Judgement, Verdict},
 };
@@ -59,30 +60,35 @@ pub(crate) struct Original<'a> {
 
 impl Told<'_> {
     /// Adds what only the proxy says to a map that has none of it yet.
-    pub(crate) fn add_to(&self, headers: &mut HeaderMap) {
+    pub(crate) fn add_to(&self, out: &mut impl Head) {
         let scheme = self.client.scheme();
-        headers.append(header::HOST, self.host.clone());
+        out.add(&header::HOST, self.host);
         if let Some(id) = self.request_id {
-            headers.append(X_REQUEST_ID, id.clone());
+            out.add(&X_REQUEST_ID, id);
         }
-        headers.append(X_REAL_IP, self.client.address_header().clone());
-        headers.append(Trust::X_FORWARDED_FOR, self.client.chain().clone());
+        out.add(&X_REAL_IP, self.client.address_header());
+        out.add(&Trust::X_FORWARDED_FOR, self.client.chain());
         if !self.host.is_empty() {
-            headers.append(Trust::X_FORWARDED_HOST, self.host.clone());
+            out.add(&Trust::X_FORWARDED_HOST, self.host);
         }
-        headers.append(X_FORWARDED_PORT, self.client.port_header().clone());
-        headers.append(X_FORWARDED_PROTO, scheme.clone());
-        headers.append(X_FORWARDED_SCHEME, scheme.clone());
-        headers.append(X_SCHEME, scheme);
+        out.add(&X_FORWARDED_PORT, self.client.port_header());
+        out.add(&X_FORWARDED_PROTO, &scheme);
+        out.add(&X_FORWARDED_SCHEME, &scheme);
+        out.add(&X_SCHEME, &scheme);
         if let Some(value) = &self.original.chain {
-            headers.append(X_ORIGINAL_FORWARDED_FOR, (**value).clone());
+            out.add(&X_ORIGINAL_FORWARDED_FOR, value);
         }
         if let Some(value) = &self.original.host {
-            headers.append(X_ORIGINAL_FORWARDED_HOST, (**value).clone());
+            out.add(&X_ORIGINAL_FORWARDED_HOST, value);
         }
         if let Some(certificate) = self.certificate {
-            add_certificate(certificate, headers);
+            add_certificate(certificate, out);
         }
+    }
+
+    /// Whether some of our fields take the place of the client's: then a map is needed.
+    pub(crate) fn replaces(&self) -> bool {
+        self.original_uri.is_some() || !self.set.is_empty()
     }
 
     /// Puts our fields in place of the client's, where it may have some of the same name.
@@ -114,7 +120,7 @@ impl<'a> Original<'a> {
 }
 
 /// As nginx: what is empty is not sent.
-fn add_certificate(client: &Judgement, headers: &mut HeaderMap) {
+fn add_certificate(client: &Judgement, out: &mut impl Head) {
     let verify = match client.verdict {
         Verdict::Success => HeaderValue::from_static("SUCCESS"),
         Verdict::Missing => HeaderValue::from_static("NONE"),
@@ -122,15 +128,15 @@ fn add_certificate(client: &Judgement, headers: &mut HeaderMap) {
             HeaderValue::try_from(format!("FAILED:{reason}")).unwrap_or(HeaderValue::from_static("FAILED"))
         }
     };
-    headers.append(SSL_CLIENT_VERIFY, verify);
+    out.add(&SSL_CLIENT_VERIFY, &verify);
     for (name, text) in [(SSL_CLIENT_SUBJECT_DN, &client.subject), (SSL_CLIENT_ISSUER_DN, &client.issuer)] {
         // The text form of a name is ASCII.
         if let Some(value) = HeaderValue::try_from(&**text).ok().filter(|value| !value.is_empty()) {
-            headers.append(name, value);
+            out.add(&name, &value);
         }
     }
     if let Some(certificate) = &client.certificate {
-        headers.append(SSL_CLIENT_CERT, certificate.clone());
+        out.add(&SSL_CLIENT_CERT, certificate);
     }
 }
 

@@ -4,7 +4,7 @@ use crate::{
     listener::{proxy_protocol, watched},
     stream::passthrough::Hello,
     table::HeadLimits,
-    variable,
+    upstream, variable,
 };
 use bytes::Buf as _;
 use http::{HeaderMap, HeaderValue, header};
@@ -25,6 +25,14 @@ pub fn heads(limits: HeadLimits, bytes: &[u8], piece: usize) -> Option<(usize, u
 #[must_use]
 pub fn frames(bytes: &[u8], piece: usize) -> (bool, bool) {
     watched::frames(bytes, piece)
+}
+
+pub use upstream::http1::FuzzedResponse;
+
+/// Reads a response of HTTP/1.1 from bytes that come in pieces; `None` when it is none, or its head is not complete.
+#[must_use]
+pub fn response(bytes: &[u8], piece: usize, after_head: bool) -> Option<FuzzedResponse> {
+    upstream::http1::respond(bytes, piece, after_head)
 }
 
 /// Reads a PROXY header from the beginning of the bytes, as it is read from a socket that has so many of them at a time:

@@ -23,6 +23,7 @@ mod forwarded;
 #[doc(hidden)]
 pub mod fuzzing;
 mod handle;
+mod head;
 mod hop;
 mod listener;
 pub mod metrics;

@@ -7,13 +7,15 @@
 mod client_certificate;
 mod fields;
 mod forward;
+mod outbound;
 mod target;
 
 pub(crate) use self::target::is_host;
 use self::{
     client_certificate::Admission,
     fields::Fields,
-    forward::{Answered, Destination, Outbound, Switch},
+    forward::{Answered, Destination, Switch},
+    outbound::{Outbound, UPGRADE},
 };
 use crate::{
     access_log::RequestFields,
@@ -212,8 +214,7 @@ async fn answer(
             return switched(response, upstream, switch, policy, &settings.headers, cookie);
         }
         Answered::Http1(response, upstream) => {
-            let (parts, incoming) = response.into_parts();
-            (parts, ResponseBody::upstream(incoming, upstream, connection.worker(), &deadline, timeout))
+            (response.into_parts().0, ResponseBody::upstream(upstream, connection.worker(), &deadline, timeout))
         }
         Answered::Http2(response, stream) => {
             (response.into_parts().0, ResponseBody::http2(*stream, &deadline, timeout))
@@ -276,8 +277,8 @@ fn account(
 
 /// Lets both sides leave HTTP.
 fn switched(
-    response: Response<Incoming>,
-    endpoint: Box<upstream::Connection>,
+    response: Response<()>,
+    endpoint: Box<upstream::http1::Connection>,
     switch: Option<Switch>,
     policy: &Policy,
     headers: &Headers,
@@ -288,7 +289,7 @@ fn switched(
     let protocol = parts.headers.remove(header::UPGRADE);
     hop::strip_response(&mut parts.headers, headers.server);
     headers.hide(&mut parts.headers);
-    parts.headers.insert(header::CONNECTION, forward::UPGRADE);
+    parts.headers.insert(header::CONNECTION, UPGRADE);
     parts.headers.insert(header::UPGRADE, protocol.unwrap_or(switch.protocol));
     if let Some(cookie) = cookie {
         parts.headers.append(header::SET_COOKIE, cookie);

@@ -18,7 +18,7 @@ pub(crate) struct Tunnel {
     /// The client's side, once its 101 is written.
     pub(crate) client: OnUpgrade,
     /// The endpoint's side.
-    pub(crate) endpoint: Box<upstream::Connection>,
+    pub(crate) endpoint: Box<upstream::http1::Connection>,
     /// Longest time without a byte in either direction.
     pub(crate) idle: Duration,
 }
@@ -31,7 +31,7 @@ pub(crate) fn spawn(worker: &Rc<Worker>, tunnel: Tunnel, mut exchange: Box<Excha
     let deadline = worker.timers().deadline();
     tokio::task::spawn_local(async move {
         let _guard = guard;
-        let Some((endpoint, early)) = tunnel.endpoint.into_upgraded() else { return };
+        let (endpoint, early) = tunnel.endpoint.into_upgraded();
         match tunnel.client.await {
             Ok(client) => {
                 let carried = Carried::default();

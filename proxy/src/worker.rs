@@ -15,7 +15,6 @@ use crate::{
     upstream::{self, pool::Pool},
 };
 use hashbrown::{HashMap, HashSet};
-use hyper::client::conn::http1;
 use rand::{RngCore as _, SeedableRng as _, rngs::SmallRng};
 use rustls::ServerConfig;
 use std::{
@@ -43,7 +42,6 @@ pub(crate) struct Worker {
     pool: RefCell<Pool>,
     balancers: RefCell<Balancers>,
     timers: Rc<Timers>,
-    http1_client: http1::Builder,
     metrics: Arc<WorkerMetrics>,
     access_log: AccessLog,
     random: RefCell<SmallRng>,
@@ -94,7 +92,6 @@ impl Worker {
             pool: RefCell::default(),
             balancers: RefCell::default(),
             timers: Timers::new(),
-            http1_client: http1::Builder::new(),
             metrics,
             access_log: AccessLog::new(log),
             random: RefCell::new(SmallRng::from_os_rng()),
@@ -261,10 +258,6 @@ impl Worker {
         &self.access_log
     }
 
-    pub(crate) fn http1_client(&self) -> &http1::Builder {
-        &self.http1_client
-    }
-
     /// 128 random bits.
     pub(crate) fn random(&self) -> [u8; 16] {
         let mut bytes = [0; 16];
@@ -278,12 +271,12 @@ impl Worker {
     }
 
     /// An idle HTTP/1.1 connection to the target.
-    pub(crate) fn take(&self, target: upstream::Target<'_>) -> Option<Box<upstream::Connection>> {
+    pub(crate) fn take(&self, target: upstream::Target<'_>) -> Option<Box<upstream::http1::Connection>> {
         self.pool.borrow_mut().take(target, self.table_number.get())
     }
 
     /// Gives a connection back to the pool.
-    pub(crate) fn give(&self, connection: Box<upstream::Connection>) {
+    pub(crate) fn give(&self, connection: Box<upstream::http1::Connection>) {
         let limits = self.view.borrow().table.settings().upstream_keep_alive;
         self.pool.borrow_mut().give(connection, &limits, self.timers.now(), self.table_number.get());
     }

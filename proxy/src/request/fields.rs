@@ -5,6 +5,7 @@
 
 use crate::{
     forwarded::{self, Claims},
+    head::Head,
     hop,
     table::Names,
 };
@@ -95,18 +96,18 @@ impl<'a> Fields<'a> {
     }
 
     /// Adds the fields that go on to `out`; `Forwarded` only from those whom we believe.
-    pub(super) fn pass(&self, headers: &HeaderMap, keeps_forwarded: bool, out: &mut HeaderMap) {
+    pub(super) fn pass(&self, headers: &HeaderMap, keeps_forwarded: bool, out: &mut impl Head) {
         let named = if self.names_fields { hop::named_fields(headers) } else { Vec::new() };
         for (name, value) in headers {
             match Role::of(name, self.names) {
                 Role::Pass | Role::ContentLength if !named.contains(name) => {
-                    out.append(name.clone(), value.clone());
+                    out.add(name, value);
                 }
                 Role::Forwarded if keeps_forwarded && !named.contains(name) => {
-                    out.append(name.clone(), value.clone());
+                    out.add(name, value);
                 }
                 Role::Cookie if self.cookies == 1 => {
-                    out.append(name.clone(), value.clone());
+                    out.add(name, value);
                 }
                 _ => {}
             }
@@ -123,10 +124,10 @@ fn is_chunked_twice(codings: &[u8]) -> bool {
 }
 
 /// HTTP/2 clients may send a field per cookie; HTTP/1.1 wants one line (RFC 9113 §8.2.3).
-fn join_cookies(headers: &HeaderMap, out: &mut HeaderMap) {
+fn join_cookies(headers: &HeaderMap, out: &mut impl Head) {
     let all: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
     if let Ok(joined) = HeaderValue::from_bytes(&all.join(&b"; "[..])) {
-        out.append(header::COOKIE, joined);
+        out.add(&header::COOKIE, &joined);
     }
 }
 

@@ -25,6 +25,9 @@ pub struct Policy {
     /// How much of a body that is read as a whole is kept in memory, in bytes; the rest goes to a temporary file.
     #[serde(skip_serializing_if = "is_default_body_buffer")]
     pub body_buffer: u64,
+    /// Largest accepted head of a response, in bytes.
+    #[serde(skip_serializing_if = "is_default_response_head")]
+    pub response_head: usize,
     /// Whether requests of the route appear in the access log.
     pub access_log: bool,
     /// What is spoken to the endpoints; `None` is what their backend says.
@@ -88,6 +91,9 @@ pub struct RetryOn {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RetryStatuses(u8);
 
+/// Largest head of a response by default, as in nginx (`proxy_buffer_size`).
+const RESPONSE_HEAD: usize = 4 << 10;
+
 /// Kept in memory of a body by default, as in nginx.
 const BODY_BUFFER: u64 = 8 * 1024;
 
@@ -116,6 +122,7 @@ impl Default for Policy {
             max_body: Some(1024 * 1024),
             request_buffering: true,
             body_buffer: BODY_BUFFER,
+            response_head: RESPONSE_HEAD,
             access_log: true,
             protocol: None,
             tls: None,
@@ -190,4 +197,8 @@ fn is_false(value: &bool) -> bool {
 
 fn is_default_body_buffer(value: &u64) -> bool {
     *value == BODY_BUFFER
+}
+
+fn is_default_response_head(value: &usize) -> bool {
+    *value == RESPONSE_HEAD
 }

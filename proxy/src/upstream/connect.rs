@@ -1,8 +1,7 @@
 //! Opens connections to endpoints.
 
-use super::{Connection, Target, UpstreamIo};
+use super::{Target, UpstreamIo, http1::Connection};
 use crate::{error::ProxyError, timeout::Deadline, worker::Worker};
-use hyper_util::rt::TokioIo;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -15,8 +14,7 @@ pub(crate) async fn connect(
     worker: &Worker,
 ) -> Result<Box<Connection>, ProxyError> {
     let io = deadline.limit(limit, open(target, false)).await.ok_or(ProxyError::ConnectTimeout)??;
-    let (sender, driver) = worker.http1_client().handshake(TokioIo::new(io)).await.map_err(ProxyError::Upstream)?;
-    Ok(Box::new(Connection::new(target.to_key(), sender, driver, worker.timers().now(), worker.table_number())))
+    Ok(Box::new(Connection::new(target.to_key(), io, worker.timers().now(), worker.table_number())))
 }
 
 /// Connects, and shakes hands where there is TLS.

@@ -10,7 +10,7 @@ mod upload;
 
 pub(crate) use self::exchange::{Exchange, send};
 pub(super) use self::shares::{Share, Shares};
-use super::{Key, Target, connect};
+use super::{Key, Target, connect, io::Heedless};
 use crate::{error::ProxyError, table::UpstreamKeepAlive, timeout::Tick, worker::Worker};
 use bytes::Bytes;
 use h2::client::{Builder, SendRequest};
@@ -106,7 +106,7 @@ pub(crate) async fn acquire(worker: &Rc<Worker>, target: Target<'_>) -> Result<(
 
 /// Opens a connection and waits until the endpoint has said how many streams it allows (RFC 9113 §3.4: its first frame).
 async fn connect(target: Target<'_>, worker: &Worker) -> Result<Rc<Connection>, ProxyError> {
-    let io = connect::open(target, true).await?;
+    let io = Heedless(connect::open(target, true).await?);
     let mut builder = Builder::new();
     builder
         .initial_window_size(STREAM_WINDOW)

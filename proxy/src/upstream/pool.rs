@@ -2,7 +2,8 @@
 //! all HTTP/2 ones.
 
 use super::{
-    Connection, Key, Target,
+    Key, Target,
+    http1::Connection,
     http2::{self, Share, Shares},
 };
 use crate::{
@@ -37,7 +38,7 @@ impl Pool {
         let idle = self.idle.get_mut(&target)?;
         while let Some(Idle { mut connection, .. }) = idle.pop() {
             self.total -= 1;
-            if connection.is_reusable() {
+            if !connection.is_dead() {
                 connection.table = table;
                 return Some(connection);
             }
@@ -56,7 +57,7 @@ impl Pool {
         }
         let full = self.total >= limits.connections as usize;
         self.came_late |= connection.table != table;
-        connection.relay.mute();
+        connection.rest();
         match self.idle.get_mut(&connection.key) {
             Some(idle) => {
                 if full {

@@ -17,9 +17,10 @@ pub(in crate::compile) const NEXT_UPSTREAM_WORDS: Value = Value::List(
 const ON_OFF: Value = Value::Words(&["on", "off"]);
 pub(in crate::compile) const STREAMED: &str =
     "responses are passed on as they come, which keeps memory bounded without disk";
-pub(in crate::compile) const LARGE_HEADS: &str = "heads of up to 400 KiB are accepted for every route";
 /// Largest part of a body that is kept in memory: it is the controller's, not that of the Ingress's author.
 const MOST_BODY_BUFFER: u64 = 1 << 20;
+/// Largest head of a response, for the same reason.
+const MOST_RESPONSE_HEAD: u64 = 1 << 20;
 
 pub(super) const ANNOTATIONS: &[Annotation] = &[
     Annotation::new("proxy-connect-timeout", Value::Seconds, "5")
@@ -58,8 +59,8 @@ pub(super) const ANNOTATIONS: &[Annotation] = &[
         .doc("Whether responses are buffered instead of streamed.")
         .ignored(STREAMED),
     Annotation::new("proxy-buffer-size", Value::Size, "4k")
-        .doc("Largest accepted head of a response, 502 above.")
-        .ignored(LARGE_HEADS),
+        .doc("Largest accepted head of a response, 502 above; at most 1m.")
+        .served(proxy_buffer_size),
     Annotation::new("proxy-buffers-number", Value::Integer, "4")
         .doc("Buffers for a response that is buffered.")
         .ignored(STREAMED),
@@ -130,6 +131,15 @@ pub(in crate::compile) fn proxy_next_upstream_timeout(
     text: &str,
 ) -> Result<(), Objection> {
     settings.policy.retry.timeout = Some(grammar::seconds(text)?).filter(|limit| !limit.is_zero());
+    Ok(())
+}
+
+pub(in crate::compile) fn proxy_buffer_size(settings: &mut RouteSettings, text: &str) -> Result<(), Objection> {
+    let size = grammar::size(text)?;
+    if size == 0 {
+        return Err(Objection::Malformed("no head fits into 0 bytes".to_owned()));
+    }
+    settings.policy.response_head = usize::try_from(size.min(MOST_RESPONSE_HEAD)).unwrap_or(usize::MAX);
     Ok(())
 }
 

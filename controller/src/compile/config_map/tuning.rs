@@ -110,7 +110,7 @@ pub(super) const KEYS: &[Key] = &[
     Key::new("proxy-request-buffering", Value::Words(&["on", "off"]), "on", ROUTE_DEFAULT)
         .route(proxying::proxy_request_buffering),
     Key::new("proxy-buffering", Value::Words(&["on", "off"]), "off", ROUTE_DEFAULT).ignored(proxying::STREAMED),
-    Key::new("proxy-buffer-size", Value::Size, "4k", ROUTE_DEFAULT).ignored(proxying::LARGE_HEADS),
+    Key::new("proxy-buffer-size", Value::Size, "4k", ROUTE_DEFAULT).route(proxying::proxy_buffer_size),
     Key::new("proxy-buffers-number", Value::Integer, "4", ROUTE_DEFAULT).ignored(proxying::STREAMED),
     Key::new("proxy-max-temp-file-size", Value::Size, "1024m", ROUTE_DEFAULT).ignored(proxying::STREAMED),
     // Ours.

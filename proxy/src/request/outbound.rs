@@ -1,0 +1,167 @@
+//! The head that an endpoint gets: a recipe that borrows the client's, so that every try makes a fresh one.
+
+use super::{fields::Fields, forward::Switch};
+use crate::{
+    body::RequestBody,
+    forwarded::{self, Told},
+    head::Head,
+    listener::Connection,
+    table::{Policy, Protocol, Route},
+    upstream::http1::{Framing, Outgoing},
+    variable::Scope,
+};
+use http::{
+    HeaderMap, HeaderValue, Method, Request, Uri, Version, header,
+    request::Parts,
+    uri::{Authority, Scheme},
+};
+use http_body::Body as _;
+
+pub(super) const UPGRADE: HeaderValue = HeaderValue::from_static("upgrade");
+const CHUNKED: HeaderValue = HeaderValue::from_static("chunked");
+const TRAILERS: HeaderValue = HeaderValue::from_static("trailers");
+
+/// What most heads fit into.
+const USUAL_HEAD: usize = 640;
+
+/// The recipe.
+pub(super) struct Outbound<'a> {
+    head: &'a Parts,
+    fields: &'a Fields<'a>,
+    told: Told<'a>,
+    switch: Option<&'a Switch>,
+    protocol: Protocol,
+    /// Length of the body, where the client's head does not say it.
+    length: Option<u64>,
+}
+
+// === impl Outbound ===
+
+impl<'a> Outbound<'a> {
+    pub(super) fn new(
+        head: &'a Parts,
+        fields: &'a Fields<'a>,
+        told: Told<'a>,
+        switch: Option<&'a Switch>,
+        protocol: Protocol,
+        length: Option<u64>,
+    ) -> Self {
+        Self { head, fields, told, switch, protocol, length }
+    }
+
+    /// The client's method and fields.
+    pub(super) fn client_head(&self) -> &Parts {
+        self.head
+    }
+
+    /// What variables stand for. Scheme and port are those of the connection, whatever a proxy in front of us says.
+    pub(super) fn scope(&self, route: &'a Route, connection: &'a Connection) -> Scope<'a> {
+        let Told { client, host, request_id, .. } = self.told;
+        Scope {
+            head: self.head,
+            host,
+            remote: client.address(),
+            remote_text: client.address_header(),
+            scheme: connection.scheme(),
+            port: connection.port_header(),
+            request_id,
+            labels: &route.labels,
+        }
+    }
+
+    /// The request as HTTP/1.1: the target in origin form, byte for byte as the client wrote it.
+    pub(super) fn http1(&self, body: RequestBody, policy: &Policy) -> Outgoing {
+        let mut head = Vec::with_capacity(USUAL_HEAD);
+        for part in [self.head.method.as_str(), " ", self.target(), " HTTP/1.1\r\n"] {
+            head.extend_from_slice(part.as_bytes());
+        }
+        if self.told.replaces() {
+            for (name, value) in &self.headers() {
+                head.add(name, value);
+            }
+        } else {
+            self.add_fields(&mut head);
+        }
+        let framing = self.framing(&body, &mut head);
+        head.extend_from_slice(b"\r\n");
+        let is_head = self.head.method == Method::HEAD;
+        Outgoing { head, body, framing, is_head, response_limit: policy.response_head }
+    }
+
+    /// The request as HTTP/2.
+    pub(super) fn http2(&self, body: RequestBody) -> Request<RequestBody> {
+        let mut request = Request::new(body);
+        *request.method_mut() = self.head.method.clone();
+        *request.headers_mut() = self.headers();
+        self.address(&mut request);
+        request
+    }
+
+    fn target(&self) -> &str {
+        self.head.uri.path_and_query().map_or("/", |target| target.as_str())
+    }
+
+    /// RFC 9112 §6: says where the body ends, where the fields do not say it yet.
+    fn framing(&self, body: &RequestBody, head: &mut impl Head) -> Framing {
+        if matches!(body, RequestBody::Empty) {
+            return Framing::Length(0);
+        }
+        let declared = self.fields.content_length.and_then(|length| length.to_str().ok()?.parse().ok());
+        match declared.or(self.length).or_else(|| body.size_hint().exact()) {
+            Some(length) => {
+                if self.fields.content_length.is_none() && self.length.is_none() {
+                    head.add(&header::CONTENT_LENGTH, &length.into());
+                }
+                Framing::Length(length)
+            }
+            None => {
+                head.add(&header::TRANSFER_ENCODING, &CHUNKED);
+                Framing::Chunked
+            }
+        }
+    }
+
+    fn headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::with_capacity(self.head.headers.len() + forwarded::MOST_FIELDS);
+        self.add_fields(&mut headers);
+        self.told.replace_in(&mut headers);
+        headers
+    }
+
+    fn add_fields(&self, out: &mut impl Head) {
+        self.told.add_to(out);
+        self.fields.pass(&self.head.headers, self.told.client.keeps_forwarded(), out);
+        if let Some(switch) = self.switch {
+            out.add(&header::CONNECTION, &UPGRADE);
+            out.add(&header::UPGRADE, &switch.protocol);
+        }
+        if let Some(length) = self.length {
+            out.add(&header::CONTENT_LENGTH, &length.into());
+        }
+    }
+
+    /// RFC 9113 §8.3.1: `:authority` says what Host would, and `:scheme` how we reach the endpoint, as in nginx.
+    fn address(&self, request: &mut Request<RequestBody>) {
+        let scheme = if self.protocol.is_tls() { Scheme::HTTPS } else { Scheme::HTTP };
+        let mut parts = http::uri::Parts::default();
+        parts.path_and_query = self.head.uri.path_and_query().cloned();
+        if let Ok(authority) = Authority::try_from(self.told.host.as_bytes()) {
+            (parts.scheme, parts.authority) = (Some(scheme), Some(authority));
+            request.headers_mut().remove(header::HOST);
+            *request.version_mut() = Version::HTTP_2;
+        } else if self.told.host.is_empty() {
+            request.headers_mut().remove(header::HOST);
+        }
+        // What is no authority by RFC 3986, and yet a Host that nginx takes, stays in Host. h2 adds the scheme.
+        *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
+        if self.protocol.is_grpc() || self.wants_trailers() {
+            request.headers_mut().insert(header::TE, TRAILERS);
+        }
+    }
+
+    /// RFC 9110 §10.1.4, and of its values the only one that HTTP/2 has.
+    fn wants_trailers(&self) -> bool {
+        let values = self.head.headers.get_all(header::TE).iter().filter_map(|value| value.to_str().ok());
+        values.flat_map(|value| value.split(',')).any(|word| word.trim().eq_ignore_ascii_case("trailers"))
+    }
+}

@@ -1,0 +1,277 @@
+//! HTTP/1.1 connections to endpoints (RFC 9112).
+//!
+//! A connection carries one request at a time and has no task of its own: whoever uses it polls it in place
+//! ([`Connection::send`], then the response body does), so a request needs no wake-up between tasks; while it is idle
+//! nobody polls it and the pool's sweep finds the dead ones. The head of a request is written as bytes and never becomes
+//! a map; hyper's client, made for a task of its own and for maps, took a third of all instructions of a request
+//! (docs/performance.md).
+
+mod decoder;
+#[cfg(feature = "fuzzing")]
+mod fuzzed;
+mod head;
+mod sending;
+
+#[cfg(feature = "fuzzing")]
+pub use self::fuzzed::FuzzedResponse;
+#[cfg(feature = "fuzzing")]
+pub(crate) use self::fuzzed::respond;
+pub(crate) use self::sending::{Framing, Outgoing};
+use self::{
+    decoder::{BadBody, Decoded, Decoder},
+    head::BadHead,
+    sending::Sending,
+};
+use super::{Key, Unanswered, UpstreamIo};
+use crate::{
+    error::ProxyError,
+    timeout::{Deadline, Tick},
+};
+use bytes::{Bytes, BytesMut};
+use http::{Response, StatusCode};
+use std::{
+    io::{self, ErrorKind},
+    pin::{Pin, pin},
+    task::{Context, Poll, Waker, ready},
+};
+use tokio::io::{AsyncRead as _, AsyncReadExt as _, ReadBuf};
+
+/// How much is read at once: what most responses fit into, and what pays off when much is coming.
+const FIRST_READ: usize = 8 << 10;
+const LARGEST_READ: usize = 256 << 10;
+
+/// An HTTP/1.1 connection to an endpoint.
+pub(crate) struct Connection {
+    pub(super) key: Key,
+    io: UpstreamIo,
+    /// Read and not used yet.
+    read: BytesMut,
+    next_read: usize,
+    sending: Sending,
+    decoder: Decoder,
+    /// No further request may follow: the endpoint said so, or something went wrong.
+    closes: bool,
+    pub(super) created: Tick,
+    pub(super) requests: u32,
+    /// Number of the table under which it was taken for its request.
+    pub(super) table: u32,
+}
+
+/// What went wrong on a connection.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// The endpoint closed the connection before there was a whole head.
+    #[error("connection closed before message completed")]
+    Closed,
+    /// Reading or writing failed.
+    #[error("{0}")]
+    Io(io::Error),
+    /// What the endpoint sent is no response.
+    #[error("malformed response: {0}")]
+    Head(#[from] BadHead),
+    /// The body of the response is none.
+    #[error("malformed response: {0}")]
+    Body(#[from] BadBody),
+    /// The client's body failed, or is not as long as its head says; whoever reads it knows why.
+    #[error("request body failed")]
+    RequestBody,
+}
+
+// === impl Error ===
+
+impl Error {
+    /// The endpoint answered, and not in HTTP.
+    pub(crate) fn is_parse(&self) -> bool {
+        matches!(self, Self::Head(_) | Self::Body(_))
+    }
+
+    /// What it looks like when an endpoint has closed an idle connection.
+    fn is_closed(&self) -> bool {
+        match self {
+            Self::Closed => true,
+            Self::Io(error) => matches!(
+                error.kind(),
+                ErrorKind::ConnectionReset
+                    | ErrorKind::ConnectionAborted
+                    | ErrorKind::BrokenPipe
+                    | ErrorKind::NotConnected
+                    | ErrorKind::UnexpectedEof
+            ),
+            Self::Head(_) | Self::Body(_) | Self::RequestBody => false,
+        }
+    }
+}
+
+// === impl Connection ===
+
+impl Connection {
+    pub(super) fn new(key: Key, io: UpstreamIo, now: Tick, table: u32) -> Self {
+        Self {
+            key,
+            io,
+            read: BytesMut::new(),
+            next_read: FIRST_READ,
+            sending: Sending::nothing(),
+            decoder: Decoder::empty(),
+            closes: false,
+            created: now,
+            requests: 0,
+            table,
+        }
+    }
+
+    /// True after the first request: a failure may then only mean that the endpoint closed an idle connection.
+    fn is_reused(&self) -> bool {
+        self.requests > 1
+    }
+
+    /// Sends a request and waits for the head of its response, while the request body is still being sent. The caller
+    /// sets the deadline; the request body moves it.
+    pub(crate) async fn send(
+        &mut self,
+        request: Outgoing,
+        deadline: &Deadline,
+        expired: impl Fn() -> ProxyError,
+    ) -> Result<Response<()>, Box<Unanswered>> {
+        let Outgoing { head, body, framing, is_head, response_limit } = request;
+        self.requests += 1;
+        self.sending = Sending::new(head, body, framing);
+        std::future::poll_fn(|cx| match self.poll_response(cx, response_limit, is_head) {
+            Poll::Ready(Ok(response)) => Poll::Ready(Ok(response)),
+            Poll::Ready(Err(error)) => {
+                let stale = self.is_reused() && self.read.is_empty() && error.is_closed();
+                let body = if error.is_closed() { self.sending.take_back() } else { None };
+                Poll::Ready(Err(Box::new(Unanswered { error: ProxyError::Upstream(error), body, stale })))
+            }
+            Poll::Pending => deadline
+                .poll_expired(cx)
+                .map(|()| Err(Box::new(Unanswered { error: expired(), body: None, stale: false }))),
+        })
+        .await
+    }
+
+    fn poll_response(
+        &mut self,
+        cx: &mut Context<'_>,
+        limit: usize,
+        after_head: bool,
+    ) -> Poll<Result<Response<()>, Error>> {
+        let unsent = self.poll_sending(cx)?;
+        loop {
+            if !self.read.is_empty()
+                && let Some(head) = head::take(&mut self.read, limit, after_head)?
+            {
+                let status = head.response.status();
+                if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
+                    continue;
+                }
+                self.decoder = head.decoder;
+                self.closes = !head.keeps_alive || status == StatusCode::SWITCHING_PROTOCOLS;
+                return Poll::Ready(Ok(head.response));
+            }
+            match ready!(self.poll_read(cx)) {
+                Ok(0) => return Poll::Ready(Err(unsent.unwrap_or(Error::Closed))),
+                Ok(_) => {}
+                Err(error) => return Poll::Ready(Err(unsent.unwrap_or(Error::Io(error)))),
+            }
+        }
+    }
+
+    /// Sends on. An endpoint that answers before it has read everything, and closes, resets the connection under our
+    /// hands; its answer is there to be read nevertheless, so that a write that fails for this reason is only noted.
+    fn poll_sending(&mut self, cx: &mut Context<'_>) -> Result<Option<Error>, Error> {
+        if self.sending.is_done() {
+            return Ok(None);
+        }
+        match self.sending.poll(&mut self.io, cx) {
+            Poll::Ready(Err(error)) if error.is_closed() => {
+                self.closes = true;
+                Ok(Some(error))
+            }
+            Poll::Ready(Err(error)) => Err(error),
+            Poll::Ready(Ok(())) | Poll::Pending => Ok(None),
+        }
+    }
+
+    /// Reads into the buffer; 0 is the end.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        self.read.reserve(self.next_read);
+        let room = self.read.capacity() - self.read.len();
+        let read = ready!(pin!(self.io.read_buf(&mut self.read)).poll(cx))?;
+        if read >= room {
+            self.next_read = (self.next_read * 2).min(LARGEST_READ);
+        } else if read < self.next_read / 4 {
+            self.next_read = (self.next_read / 2).max(FIRST_READ);
+        }
+        Poll::Ready(Ok(read))
+    }
+
+    /// The piece of the body that has arrived already, without asking the socket for more.
+    pub(crate) fn arrived(&mut self) -> Option<Result<Bytes, Error>> {
+        match self.decoder.decode(&mut self.read) {
+            Ok(Decoded::Data(data)) => Some(Ok(data)),
+            Ok(Decoded::Nothing | Decoded::End) => None,
+            Err(error) => Some(Err(error.into())),
+        }
+    }
+
+    /// The next piece of the body of the response.
+    pub(crate) fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Error>>> {
+        self.poll_sending(cx)?;
+        loop {
+            match self.decoder.decode(&mut self.read)? {
+                Decoded::Data(data) => return Poll::Ready(Some(Ok(data))),
+                Decoded::End => return Poll::Ready(None),
+                Decoded::Nothing => {}
+            }
+            if ready!(self.poll_read(cx)).map_err(Error::Io)? == 0 {
+                self.closes = true;
+                self.decoder.closed()?;
+            }
+        }
+    }
+
+    /// The body of the response is here to its last byte.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.decoder.is_done()
+    }
+
+    /// Bytes of the body that are still to come, where that is known.
+    pub(crate) fn remaining(&self) -> Option<u64> {
+        self.decoder.remaining()
+    }
+
+    /// True when the connection can carry another request.
+    pub(super) fn is_reusable(&self) -> bool {
+        !self.closes && self.decoder.is_done() && self.sending.is_done() && self.read.is_empty()
+    }
+
+    /// True when the endpoint has closed the connection while it was idle, or says something that nobody asked for.
+    pub(super) fn is_dead(&mut self) -> bool {
+        // Costs a system call only where something has happened.
+        let mut byte = [0];
+        let mut cx = Context::from_waker(Waker::noop());
+        Pin::new(&mut self.io).poll_read(&mut cx, &mut ReadBuf::new(&mut byte)).is_ready()
+    }
+
+    /// Prepares for a time in the pool, where memory counts.
+    pub(super) fn rest(&mut self) {
+        self.sending = Sending::nothing();
+        (self.read, self.next_read) = (BytesMut::new(), FIRST_READ);
+    }
+
+    /// Takes the bare connection after a 101 response, with what was read beyond the response.
+    pub(crate) fn into_upgraded(self) -> (UpstreamIo, Bytes) {
+        (self.io, self.read.freeze())
+    }
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection")
+            .field("key", &self.key)
+            .field("requests", &self.requests)
+            .field("closes", &self.closes)
+            .finish_non_exhaustive()
+    }
+}
