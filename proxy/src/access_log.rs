@@ -1,9 +1,13 @@
-//! One line per request on standard output, in ingress-nginx's default format.
+//! One line per request on standard output, in ingress-nginx's default form or in that of a template.
 //!
 //! Workers collect lines in a buffer and hand whole buffers to a writer thread, so that a slow reader of standard output
 //! never holds up a request; when the writer is that far behind, lines are dropped and counted.
 
-use crate::{metrics::RouteStats, table::Endpoint};
+use crate::{
+    metrics::RouteStats,
+    table::Endpoint,
+    variable::{Escape, Finished, Line, LogFormat},
+};
 use http::{HeaderValue, Method, StatusCode, Uri, Version};
 use std::{
     cell::RefCell,
@@ -39,6 +43,15 @@ pub(crate) struct AccessLog {
 
 /// What the line needs of the request and is gone by the time the response ends.
 #[derive(Debug)]
+pub(crate) enum Logged {
+    /// For the default form, which costs less than a template of the same.
+    Usual(RequestFields),
+    /// The beginning of the line itself.
+    Formatted(Line),
+}
+
+/// The same for the default form.
+#[derive(Debug)]
 pub(crate) struct RequestFields {
     pub(crate) remote: IpAddr,
     pub(crate) method: Method,
@@ -55,24 +68,25 @@ pub(crate) struct Attempt {
     pub(crate) endpoint: Endpoint,
     pub(crate) status: Option<StatusCode>,
     pub(crate) length: u64,
+    /// Until the connection was there; zero for one that was there before.
+    pub(crate) connect: Duration,
+    /// Until the head of the response was there.
+    pub(crate) header: Duration,
     pub(crate) time: Duration,
 }
 
 /// A finished request.
 #[derive(Debug)]
 pub(crate) struct Entry<'a> {
-    pub(crate) request: &'a RequestFields,
+    pub(crate) request: &'a Logged,
     pub(crate) route: Option<&'a RouteStats>,
-    pub(crate) status: StatusCode,
-    pub(crate) bytes_sent: u64,
-    pub(crate) request_length: u64,
-    pub(crate) duration: Duration,
-    pub(crate) attempts: &'a [Attempt],
+    pub(crate) end: Finished<'a>,
 }
 
 /// A request that was refused before anything in it could be trusted.
 #[derive(Debug)]
 pub(crate) struct RefusedEntry<'a> {
+    pub(crate) format: Option<&'a LogFormat>,
     pub(crate) remote: IpAddr,
     /// The request line, as far as it came.
     pub(crate) line: &'a [u8],
@@ -143,7 +157,11 @@ impl AccessLog {
 
 impl fmt::Display for Entry<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Entry { request, route, status, bytes_sent, request_length, duration, attempts } = self;
+        let request = match self.request {
+            Logged::Usual(request) => request,
+            Logged::Formatted(line) => return line.write(&self.end, f),
+        };
+        let Finished { status, bytes_sent, request_length, duration, attempts } = self.end;
         let now = jiff::Zoned::now();
         write!(
             f,
@@ -160,7 +178,7 @@ impl fmt::Display for Entry<'_> {
             request_length,
             duration.as_secs_f64(),
         )?;
-        if let Some(labels) = route.map(RouteStats::labels).filter(|labels| !labels.service.is_empty()) {
+        if let Some(labels) = self.route.map(RouteStats::labels).filter(|labels| !labels.service.is_empty()) {
             write!(f, "{}-{}-{}", labels.namespace, labels.service, labels.service_port)?;
         } else {
             f.write_str("-")?;
@@ -181,8 +199,14 @@ impl fmt::Display for Entry<'_> {
 
 impl fmt::Display for RefusedEntry<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { remote, line, status, bytes_sent, request_length } = self;
+        let Self { format, remote, line, status, bytes_sent, request_length } = self;
         let line = &line[..line.len().min(REFUSED_LINE)];
+        if let Some(format) = format {
+            let (bytes_sent, request_length) = (*bytes_sent as u64, *request_length as u64);
+            let duration = Duration::ZERO;
+            let end = Finished { status: *status, bytes_sent, request_length, duration, attempts: &[] };
+            return format.begin_refused(*remote, line).write(&end, f);
+        }
         write!(
             f,
             "{remote} - - [{}] \"{}\" {} {bytes_sent} \"-\" \"-\" {request_length} 0.000 [-] [] - - - - -",
@@ -211,8 +235,7 @@ fn list(
     f.write_str(" ")
 }
 
-/// Text of a client, escaped as nginx's `escape=default` does: quotes, backslashes and everything outside printable
-/// ASCII become `\xHH`, so that no request can forge a line.
+/// Text of a client, escaped as nginx's `escape=default` does.
 struct Escaped<'a>(&'a [u8]);
 
 impl<'a> Escaped<'a> {
@@ -223,12 +246,6 @@ impl<'a> Escaped<'a> {
 
 impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for &byte in self.0 {
-            match byte {
-                b'"' | b'\\' | 0..=0x1f | 0x7f.. => write!(f, "\\x{byte:02X}")?,
-                _ => f.write_char(char::from(byte))?,
-            }
-        }
-        Ok(())
+        Escape::Default.write(self.0, f)
     }
 }

@@ -2,10 +2,12 @@
 //! given up. Closing writes the log line and the counters, whatever happened in between.
 
 use crate::{
-    access_log::{Attempt, Entry, RequestFields},
+    access_log::{Attempt, Entry, Logged},
     balance::InFlight,
     listener::Connection,
     metrics::{Durations, RouteStats},
+    table::Expanded,
+    variable::Finished,
 };
 use http::{Method, StatusCode};
 use std::{rc::Rc, time::Duration};
@@ -28,7 +30,9 @@ pub(crate) struct Exchange {
     /// When the last try started.
     tried: Instant,
     upstream: Durations,
-    log: Option<RequestFields>,
+    log: Option<Logged>,
+    /// What the response gets besides what its endpoint says, where that depends on the request.
+    fields: Option<Expanded>,
     /// Counts the request for its endpoint, where that decides about others.
     in_flight: Option<InFlight>,
 }
@@ -58,6 +62,7 @@ impl Exchange {
             tried: start,
             upstream: Durations::default(),
             log: None,
+            fields: None,
             in_flight: None,
         })
     }
@@ -69,8 +74,18 @@ impl Exchange {
     }
 
     /// From now on the request has a line in the log.
-    pub(crate) fn set_log(&mut self, fields: RequestFields) {
-        self.log = Some(fields);
+    pub(crate) fn set_log(&mut self, log: Logged) {
+        self.log = Some(log);
+    }
+
+    /// Keeps fields for the response, whichever it will be.
+    pub(crate) fn set_fields(&mut self, fields: Expanded) {
+        self.fields = Some(fields);
+    }
+
+    /// What was kept.
+    pub(crate) fn take_fields(&mut self) -> Option<Expanded> {
+        self.fields.take()
     }
 
     /// The status that the client gets.
@@ -121,7 +136,8 @@ impl Exchange {
     pub(crate) fn try_ended(&mut self, endpoint: crate::table::Endpoint, status: Option<StatusCode>) -> Duration {
         let time = self.tried.elapsed();
         self.upstream.header = time;
-        self.attempts.push(Attempt { endpoint, status, length: 0, time });
+        let connect = self.upstream.connect;
+        self.attempts.push(Attempt { endpoint, status, length: 0, connect, header: time, time });
         time
     }
 }
@@ -147,11 +163,13 @@ impl Drop for Exchange {
             self.connection.worker().access_log().write(&Entry {
                 request,
                 route: self.route.as_deref(),
-                status,
-                bytes_sent: self.bytes_sent,
-                request_length: self.request_length,
-                duration,
-                attempts: &self.attempts,
+                end: Finished {
+                    status,
+                    bytes_sent: self.bytes_sent,
+                    request_length: self.request_length,
+                    duration,
+                    attempts: &self.attempts,
+                },
             });
         }
     }

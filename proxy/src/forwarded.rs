@@ -8,6 +8,7 @@ use crate::{
     head::Head,
     table::{self, Trust},
     tls::{Judgement, Verdict},
+    variable::Scope,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 use std::borrow::Cow;
@@ -92,11 +93,11 @@ impl Told<'_> {
     }
 
     /// Puts our fields in place of the client's, where it may have some of the same name.
-    pub(crate) fn replace_in(&self, headers: &mut HeaderMap) {
+    pub(crate) fn replace_in<'s>(&self, headers: &mut HeaderMap, scope: impl FnOnce() -> Scope<'s>) {
         if let Some(uri) = &self.original_uri {
             headers.insert(X_ORIGINAL_URI, uri.clone());
         }
-        self.set.apply(headers);
+        self.set.apply(headers, scope);
     }
 }
 
@@ -124,8 +125,8 @@ fn add_certificate(client: &Judgement, out: &mut impl Head) {
     let verify = match client.verdict {
         Verdict::Success => HeaderValue::from_static("SUCCESS"),
         Verdict::Missing => HeaderValue::from_static("NONE"),
-        Verdict::Failed(reason) => {
-            HeaderValue::try_from(format!("FAILED:{reason}")).unwrap_or(HeaderValue::from_static("FAILED"))
+        failed @ Verdict::Failed(_) => {
+            HeaderValue::try_from(failed.to_string()).unwrap_or(HeaderValue::from_static("FAILED"))
         }
     };
     out.add(&SSL_CLIENT_VERIFY, &verify);

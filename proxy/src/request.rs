@@ -18,7 +18,7 @@ use self::{
     outbound::{Outbound, UPGRADE},
 };
 use crate::{
-    access_log::RequestFields,
+    access_log::{Logged, RequestFields},
     body::{Progress, RequestBody, ResponseBody, Stored},
     compress::Wish,
     error::ProxyError,
@@ -28,9 +28,10 @@ use crate::{
     hop,
     listener::{Connection, Scheme},
     respond,
-    table::{Headers, HostMatch, Policy, Route, Settings, Table, Target, VirtualHost},
+    table::{Headers, HostMatch, Logs, Policy, Route, RouteLabels, Settings, Table, Target, VirtualHost},
     upgrade::{self, Tunnel},
     upstream,
+    variable::Scope,
     worker::View,
 };
 use http::{HeaderValue, Request, Response, StatusCode, Version, header, request::Parts};
@@ -49,6 +50,14 @@ enum Answer {
     Endpoint(Response<ResponseBody>),
     /// The endpoint switches protocols with a 101: the connection leaves HTTP.
     Switched(Response<ResponseBody>, Tunnel),
+}
+
+/// What is known of a request before it is known where it belongs.
+struct Known<'a> {
+    connection: &'a Connection,
+    client: &'a Client<'a>,
+    head: &'a Parts,
+    request_id: Option<&'a HeaderValue>,
 }
 
 /// Where a request belongs.
@@ -78,7 +87,7 @@ pub(crate) async fn handle(
             response
         }
         Ok(Answer::Switched(mut response, tunnel)) => {
-            settings.headers.finish(response.headers_mut());
+            settings.headers.finish(exchange.take_fields(), response.headers_mut());
             exchange.answered(response.status());
             connection.become_tunnel();
             upgrade::spawn(connection.worker(), tunnel, exchange);
@@ -91,7 +100,7 @@ pub(crate) async fn handle(
             local(failed(&error), &connection, settings)
         }
     };
-    settings.headers.finish(response.headers_mut());
+    settings.headers.finish(exchange.take_fields(), response.headers_mut());
     exchange.answered(response.status());
     if version == Version::HTTP_11 && connection.is_last_request() {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -116,18 +125,19 @@ async fn answer(
     let fresh_id = (fields.request_id.is_none() && settings.generate_request_id)
         .then(|| forwarded::request_id(connection.worker().random()));
     let request_id = fields.request_id.or(fresh_id.as_ref());
-    let log = settings.access_log.then(|| log_fields(&client, &head, request_id));
+    let known = Known { connection, client: &client, head: &head, request_id };
 
     // Route.
     let (host, virtual_host, route) = match find(table, &head, &fields) {
         Ok(Found::Route(host, virtual_host, route)) => (host, virtual_host, route),
         Ok(Found::HealthCheck) => return Ok(Answer::Local(respond::healthy())),
         Err(error) => {
-            log.into_iter().for_each(|fields| exchange.set_log(fields));
+            known.note(settings, fields.host, None, exchange);
             return Err(error);
         }
     };
-    account(exchange, view, connection, virtual_host, route, log);
+    exchange.set_route(view.stats(&route.labels, connection.worker()), is_counted(virtual_host));
+    known.note(settings, Some(client.host(&host)), Some((virtual_host, route)), exchange);
 
     // Who the client is, where the host asks for certificates.
     let identity = match virtual_host.client_auth() {
@@ -257,22 +267,9 @@ fn find<'a>(table: &'a Table, head: &Parts, fields: &Fields<'_>) -> Result<Found
     }
 }
 
-/// Opens the books of the route: who is counted and what is logged.
-fn account(
-    exchange: &mut Exchange,
-    view: &View,
-    connection: &Connection,
-    host: &VirtualHost,
-    route: &Route,
-    log: Option<RequestFields>,
-) {
-    // As ingress-nginx counts: only hosts that are declared literally, or a client could make up series at will.
-    let counted = matches!(host.host(), HostMatch::Exact(_));
-    exchange.set_route(view.stats(&route.labels, connection.worker()), counted);
-    let declared = *host.host() != HostMatch::Any || !route.labels.ingress.is_empty();
-    if let Some(fields) = log.filter(|_| declared && route.policy.access_log) {
-        exchange.set_log(fields);
-    }
+/// As ingress-nginx counts: only hosts that are declared literally, or a client could make up series at will.
+fn is_counted(host: &VirtualHost) -> bool {
+    matches!(host.host(), HostMatch::Exact(_))
 }
 
 /// Lets both sides leave HTTP.
@@ -332,14 +329,69 @@ fn declared_length(fields: &Fields<'_>) -> Option<u64> {
     fields.content_length?.to_str().ok()?.parse().ok()
 }
 
-fn log_fields(client: &Client<'_>, head: &Parts, id: Option<&HeaderValue>) -> RequestFields {
-    RequestFields {
-        remote: client.address(),
-        method: head.method.clone(),
-        uri: head.uri.clone(),
-        version: head.version,
-        referer: head.headers.get(header::REFERER).cloned(),
-        user_agent: head.headers.get(header::USER_AGENT).cloned(),
-        request_id: id.cloned(),
+// === impl Known ===
+
+impl Known<'_> {
+    /// Keeps what the log and the response will need of the request; without a route it is one that is no request for
+    /// anybody.
+    fn note(
+        &self,
+        settings: &Settings,
+        host: Option<&HeaderValue>,
+        found: Option<(&VirtualHost, &Route)>,
+        exchange: &mut Exchange,
+    ) {
+        let logged = settings.access_log && self.is_logged(&settings.logs, found);
+        let format = settings.logs.requests.as_ref().filter(|_| logged);
+        if logged && format.is_none() {
+            exchange.set_log(Logged::Usual(self.usual()));
+        }
+        if format.is_none() && !settings.headers.response.vary() {
+            return;
+        }
+        let (nobody, nothing) = (RouteLabels::default(), HeaderValue::from_static(""));
+        let session = self.connection.session();
+        let judgement = found.and_then(|(host, _)| Some(session?.judge(host.client_auth()?)));
+        let scope = Scope {
+            head: self.head,
+            host: host.unwrap_or(&nothing),
+            remote: self.client.address(),
+            remote_text: self.client.address_header(),
+            scheme: self.connection.scheme(),
+            port: self.connection.port_header(),
+            request_id: self.request_id,
+            labels: found.map_or(&nobody, |(_, route)| &route.labels),
+            client: Some(self.client),
+            certificate: judgement.as_deref(),
+        };
+        if let Some(format) = format {
+            exchange.set_log(Logged::Formatted(format.begin(&scope)));
+        }
+        if settings.headers.response.vary() {
+            exchange.set_fields(settings.headers.response.expand(&scope));
+        }
+    }
+
+    fn is_logged(&self, logs: &Logs, found: Option<(&VirtualHost, &Route)>) -> bool {
+        if let Some((host, route)) = found {
+            let declared = *host.host() != HostMatch::Any || !route.labels.ingress.is_empty();
+            if !route.policy.access_log || !(declared || logs.default_backend) {
+                return false;
+            }
+        }
+        logs.skipped.is_empty() || !self.head.uri.path_and_query().is_some_and(|uri| logs.skipped.contain(uri.as_str()))
+    }
+
+    fn usual(&self) -> RequestFields {
+        let Self { client, head, request_id, .. } = self;
+        RequestFields {
+            remote: client.address(),
+            method: head.method.clone(),
+            uri: head.uri.clone(),
+            version: head.version,
+            referer: head.headers.get(header::REFERER).cloned(),
+            user_agent: head.headers.get(header::USER_AGENT).cloned(),
+            request_id: request_id.cloned(),
+        }
     }
 }

@@ -23,6 +23,7 @@ mod compression;
 mod headers;
 mod host;
 mod limits;
+mod logs;
 mod path;
 mod policy;
 mod settings;
@@ -30,6 +31,7 @@ mod stream;
 mod trust;
 mod view;
 
+pub(crate) use self::headers::Expanded;
 use self::{backend::Backends, path::PathIndex};
 pub use self::{
     backend::{Backend, BackendIndex, BackendKey, Endpoint, Protocol},
@@ -37,9 +39,10 @@ pub use self::{
     builder::{TableBuilder, VirtualHostBuilder},
     certificate::CertificateIndex,
     compression::{CodingSettings, Compression, UserAgents},
-    headers::{Fields, Headers, Names, Server},
+    headers::{FieldValue, Fields, Headers, Names, Server},
     host::{HostIndex, HostMatch, HostName, InvalidHost},
     limits::{HeadLimits, Limits},
+    logs::{Logs, SkippedTargets},
     path::{BadPath, PathMatch, normalize_path},
     policy::{Policy, ProtocolChoice, Retry, RetryOn, RetryStatuses},
     settings::{Hsts, Settings, UpstreamKeepAlive},

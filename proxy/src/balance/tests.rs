@@ -54,6 +54,8 @@ impl World {
             port: &self.host,
             request_id: None,
             labels: &self.labels,
+            client: None,
+            certificate: None,
         }
     }
 

@@ -7,6 +7,7 @@ use super::rfc7239::{self, Element, address};
 use crate::{
     listener::{Connection, Proxied, Scheme, address_header},
     table::{Trust, TrustedPeers},
+    tls::Session,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use std::net::IpAddr;
@@ -113,6 +114,11 @@ impl<'a> Client<'a> {
     pub(crate) fn port_header(&self) -> &HeaderValue {
         let believed = self.believed.as_ref().and_then(|believed| believed.port.as_ref());
         believed.unwrap_or_else(|| self.connection.port_header())
+    }
+
+    /// What the TLS handshake of the connection to us came to.
+    pub(crate) fn session(&self) -> Option<&'a Session> {
+        self.connection.session()
     }
 
     /// Whether its `Forwarded` goes on. Endpoints believe it more readily than what we say.

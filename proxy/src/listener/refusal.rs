@@ -152,6 +152,7 @@ fn log(connection: &Connection, unread: &[u8], status: StatusCode, bytes_sent: u
         // Without a request there are no fields to believe, but there may be a PROXY header.
         let client = Client::of(connection, &settings.trust, &Claims::default(), &HeaderMap::new());
         worker.access_log().write(&RefusedEntry {
+            format: settings.logs.requests.as_deref(),
             remote: client.address(),
             line: line.trim_ascii_end(),
             status,

@@ -136,9 +136,9 @@ pub(super) async fn forward(
         exchange.try_started(picker.in_flight(&picked));
         let attempted = if destination.protocol.is_http2() {
             // Boxed, so that the requests of HTTP/1.1 are not as large as those of HTTP/2.
-            Box::pin(attempt_http2(destination, endpoint, outbound.http2(body), exchange)).await
+            Box::pin(attempt_http2(destination, endpoint, outbound.http2(body, destination), exchange)).await
         } else {
-            attempt(destination, endpoint, outbound.http1(body, policy), fresh_only, exchange).await
+            attempt(destination, endpoint, outbound.http1(body, destination), fresh_only, exchange).await
         };
         let failed = match attempted {
             Ok(answered) => {

@@ -1,12 +1,15 @@
 //! The head that an endpoint gets: a recipe that borrows the client's, so that every try makes a fresh one.
 
-use super::{fields::Fields, forward::Switch};
+use super::{
+    fields::Fields,
+    forward::{Destination, Switch},
+};
 use crate::{
     body::RequestBody,
     forwarded::{self, Told},
     head::Head,
     listener::Connection,
-    table::{Policy, Protocol, Route},
+    table::{Protocol, Route},
     upstream::http1::{Framing, Outgoing},
     variable::Scope,
 };
@@ -54,9 +57,9 @@ impl<'a> Outbound<'a> {
         self.head
     }
 
-    /// What variables stand for. Scheme and port are those of the connection, whatever a proxy in front of us says.
+    /// What variables stand for.
     pub(super) fn scope(&self, route: &'a Route, connection: &'a Connection) -> Scope<'a> {
-        let Told { client, host, request_id, .. } = self.told;
+        let Told { client, host, request_id, certificate, .. } = self.told;
         Scope {
             head: self.head,
             host,
@@ -66,17 +69,19 @@ impl<'a> Outbound<'a> {
             port: connection.port_header(),
             request_id,
             labels: &route.labels,
+            client: Some(client),
+            certificate,
         }
     }
 
     /// The request as HTTP/1.1: the target in origin form, byte for byte as the client wrote it.
-    pub(super) fn http1(&self, body: RequestBody, policy: &Policy) -> Outgoing {
+    pub(super) fn http1(&self, body: RequestBody, destination: &Destination<'a>) -> Outgoing {
         let mut head = Vec::with_capacity(USUAL_HEAD);
         for part in [self.head.method.as_str(), " ", self.target(), " HTTP/1.1\r\n"] {
             head.extend_from_slice(part.as_bytes());
         }
         if self.told.replaces() {
-            for (name, value) in &self.headers() {
+            for (name, value) in &self.headers(destination) {
                 head.add(name, value);
             }
         } else {
@@ -85,14 +90,14 @@ impl<'a> Outbound<'a> {
         let framing = self.framing(&body, &mut head);
         head.extend_from_slice(b"\r\n");
         let is_head = self.head.method == Method::HEAD;
-        Outgoing { head, body, framing, is_head, response_limit: policy.response_head }
+        Outgoing { head, body, framing, is_head, response_limit: destination.policy.response_head }
     }
 
     /// The request as HTTP/2.
-    pub(super) fn http2(&self, body: RequestBody) -> Request<RequestBody> {
+    pub(super) fn http2(&self, body: RequestBody, destination: &Destination<'a>) -> Request<RequestBody> {
         let mut request = Request::new(body);
         *request.method_mut() = self.head.method.clone();
-        *request.headers_mut() = self.headers();
+        *request.headers_mut() = self.headers(destination);
         self.address(&mut request);
         request
     }
@@ -121,10 +126,10 @@ impl<'a> Outbound<'a> {
         }
     }
 
-    fn headers(&self) -> HeaderMap {
+    fn headers(&self, destination: &Destination<'a>) -> HeaderMap {
         let mut headers = HeaderMap::with_capacity(self.head.headers.len() + forwarded::MOST_FIELDS);
         self.add_fields(&mut headers);
-        self.told.replace_in(&mut headers);
+        self.told.replace_in(&mut headers, || self.scope(destination.route, destination.connection));
         headers
     }
 

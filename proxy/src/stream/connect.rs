@@ -8,21 +8,24 @@ use std::{
     io::{self, ErrorKind},
     time::Duration,
 };
-use tokio::{io::AsyncWriteExt as _, net::TcpStream};
+use tokio::{io::AsyncWriteExt as _, net::TcpStream, time::Instant};
 
 /// Time to connect to an endpoint: the default for HTTP, which is also `proxy_connect_timeout` as ingress-nginx sets it for
 /// the proxy that it passes TLS through. There is no setting for it.
 const CONNECT: Duration = Duration::from_secs(5);
 
 /// Tries endpoints one after the other until one takes the connection and the greeting. The error is that of the last.
+/// `tried` is told about each, and how long it took where it led to a connection.
 pub(super) async fn connect(
     endpoints: impl Iterator<Item = Endpoint>,
     backend: &BackendKey,
     greeting: &[u8],
     deadline: &Deadline,
+    tried: impl Fn(Endpoint, Option<Duration>),
 ) -> io::Result<TcpStream> {
     let mut last = io::Error::new(ErrorKind::NotConnected, "no ready endpoint");
-    for Endpoint { address } in endpoints {
+    for endpoint in endpoints {
+        let (address, begun) = (endpoint.address, Instant::now());
         let attempt = deadline.limit(CONNECT, async {
             let mut stream = TcpStream::connect(address).await?;
             stream.set_nodelay(true)?;
@@ -30,10 +33,14 @@ pub(super) async fn connect(
             Ok(stream)
         });
         match attempt.await {
-            Some(Ok(stream)) => return Ok(stream),
+            Some(Ok(stream)) => {
+                tried(endpoint, Some(begun.elapsed()));
+                return Ok(stream);
+            }
             Some(Err(error)) => last = error,
             None => last = ErrorKind::TimedOut.into(),
         }
+        tried(endpoint, None);
         tracing::debug!(error = %last, endpoint = %address, %backend, "cannot connect");
     }
     Err(last)

@@ -2,17 +2,29 @@
 
 use super::Carried;
 use crate::{
-    table::Transport,
+    table::{BackendKey, Endpoint, Transport},
+    variable::{Ended, Try},
     worker::{OpenGuard, Worker},
 };
-use std::{cell::Cell, fmt, net::IpAddr, rc::Rc, time::Duration};
+use std::{
+    cell::{Cell, OnceCell, RefCell},
+    fmt,
+    net::{IpAddr, SocketAddr},
+    rc::Rc,
+    time::Duration,
+};
 use tokio::time::Instant;
 
 /// An open account. A drain waits for it.
 pub(super) struct Session {
     pub(super) worker: Rc<Worker>,
     transport: Transport,
-    pub(super) client: Cell<IpAddr>,
+    pub(super) client: Cell<SocketAddr>,
+    /// What the client asked: the address where it is known, and the port.
+    pub(super) address: Cell<Option<IpAddr>>,
+    port: u16,
+    backend: OnceCell<BackendKey>,
+    tries: RefCell<Vec<Try>>,
     start: Instant,
     pub(super) carried: Carried,
     status: Cell<Status>,
@@ -39,17 +51,33 @@ struct Line<'a> {
 // === impl Session ===
 
 impl Session {
-    pub(super) fn open(worker: &Rc<Worker>, transport: Transport, client: IpAddr) -> Self {
+    /// Opens the account of a client that came to a port.
+    pub(super) fn open(worker: &Rc<Worker>, transport: Transport, client: SocketAddr, port: u16) -> Self {
+        let client = SocketAddr::new(client.ip().to_canonical(), client.port());
         worker.metrics().accepted.add(1);
         Self {
             worker: Rc::clone(worker),
             transport,
             client: Cell::new(client),
+            address: Cell::new(None),
+            port,
+            backend: OnceCell::new(),
+            tries: RefCell::default(),
             start: Instant::now(),
             carried: Carried::default(),
             status: Cell::new(Status::Ok),
             _open: worker.open_tunnel(),
         }
+    }
+
+    /// The service is known.
+    pub(super) fn belongs_to(&self, backend: &BackendKey) {
+        let _ = self.backend.set(backend.clone());
+    }
+
+    /// An endpoint was asked, and was there after so long, or not at all.
+    pub(super) fn tried(&self, endpoint: Endpoint, connected: Option<Duration>) {
+        self.tries.borrow_mut().push(Try { endpoint: endpoint.address, connected });
     }
 
     pub(super) fn failed(&self, status: Status) {
@@ -60,9 +88,28 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         self.worker.metrics().closed.add(1);
-        if self.worker.last_view().table().settings().streams.access_log {
-            self.worker.access_log().write(&Line { session: self, duration: self.start.elapsed() });
+        let view = self.worker.last_view();
+        let settings = view.table().settings();
+        if !settings.streams.access_log {
+            return;
         }
+        let (log, duration) = (self.worker.access_log(), self.start.elapsed());
+        let Some(format) = &settings.logs.sessions else {
+            return log.write(&Line { session: self, duration });
+        };
+        let ended = Ended {
+            transport: self.transport,
+            client: self.client.get(),
+            address: self.address.get(),
+            port: self.port,
+            backend: self.backend.get().map_or("", BackendKey::as_str),
+            status: self.status.get() as u16,
+            sent: self.carried.sent.get(),
+            received: self.carried.received.get(),
+            duration,
+            tries: &self.tries.borrow(),
+        };
+        log.write(&format.line(&ended));
     }
 }
 
@@ -74,7 +121,7 @@ impl fmt::Display for Line<'_> {
         write!(
             f,
             "[{}] [{}] {} {} {} {} {:.3}",
-            session.client.get(),
+            session.client.get().ip(),
             jiff::Zoned::now().strftime("%d/%b/%Y:%H:%M:%S %z"),
             session.transport.as_str(),
             session.status.get() as u16,

@@ -34,18 +34,22 @@ pub(super) async fn serve(socket: TcpListener, address: SocketAddr, worker: Rc<W
 
 /// One session, from the first byte to the last.
 async fn session(mut client: TcpStream, peer: SocketAddr, port: u16, turn: Rc<Turn>, worker: Rc<Worker>) {
-    let session = Session::open(&worker, Transport::Tcp, peer.ip().to_canonical());
+    let session = Session::open(&worker, Transport::Tcp, peer, port);
     let Some(service) = service(&worker, Transport::Tcp, port) else {
         return session.failed(Status::BadGateway);
     };
+    session.belongs_to(&service.backend);
+    let local = client.local_addr().ok();
+    session.address.set(local.map(|local| local.ip().to_canonical()));
     let settings = worker.last_view().table().settings().streams;
     let deadline = worker.timers().deadline();
     let Some(source) = source(&mut client, peer, &service, &session, &deadline).await else {
         return session.failed(Status::BadHeader);
     };
-    let greeting = if service.sends_proxy { greeting(source, client.local_addr().ok()) } else { Vec::new() };
+    let greeting = if service.sends_proxy { greeting(source, local) } else { Vec::new() };
     let endpoints = tries(&service, &settings, &turn);
-    let Ok(mut endpoint) = connect(endpoints, &service.backend, &greeting, &deadline).await else {
+    let tried = |endpoint, connected| session.tried(endpoint, connected);
+    let Ok(mut endpoint) = connect(endpoints, &service.backend, &greeting, &deadline, tried).await else {
         return session.failed(Status::BadGateway);
     };
     if let Err(error) = copy(&mut client, &mut endpoint, &deadline, Some(settings.idle), &session.carried).await {
@@ -81,7 +85,7 @@ async fn source(
     let source = proxied
         .filter(|_| trust.peers.contains(peer.ip()))
         .map_or(peer, |proxied| SocketAddr::new(proxied.source, proxied.source_port));
-    session.client.set(source.ip());
+    session.client.set(source);
     Some(source)
 }
 

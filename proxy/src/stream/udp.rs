@@ -138,8 +138,10 @@ impl Port {
             return None;
         }
         let service = service(&self.worker, Transport::Udp, self.address.port())?;
-        let session = Session::open(&self.worker, Transport::Udp, client.ip().to_canonical());
-        let endpoint = match self.connect(&service) {
+        let session = Session::open(&self.worker, Transport::Udp, client, self.address.port());
+        session.belongs_to(&service.backend);
+        session.address.set(Some(self.address.ip()).filter(|address| !address.is_unspecified()));
+        let endpoint = match self.connect(&service, &session) {
             Ok(endpoint) => endpoint,
             Err(error) => {
                 tracing::debug!(%error, backend = %service.backend, "no socket for a session");
@@ -168,8 +170,10 @@ impl Port {
         }
     }
 
-    fn connect(&self, service: &StreamService) -> io::Result<UdpSocket> {
-        let endpoint = self.turn.next(&service.endpoints, &[]).ok_or(ErrorKind::NotFound)?.address;
+    fn connect(&self, service: &StreamService, session: &Session) -> io::Result<UdpSocket> {
+        let endpoint = self.turn.next(&service.endpoints, &[]).ok_or(ErrorKind::NotFound)?;
+        session.tried(endpoint, Some(Duration::ZERO));
+        let endpoint = endpoint.address;
         let any: IpAddr = if endpoint.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
         let socket = std::net::UdpSocket::bind((any, 0))?;
         socket.connect(endpoint)?;

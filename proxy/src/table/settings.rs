@@ -1,6 +1,6 @@
 //! Settings of the whole process that may change while it runs.
 
-use super::{Compression, Headers, Limits, StreamSettings, Trust};
+use super::{Compression, Headers, Limits, Logs, StreamSettings, Trust};
 use crate::tls::TlsPolicy;
 use http::HeaderValue;
 use serde::Serialize;
@@ -37,6 +37,8 @@ pub struct Settings {
     pub generate_request_id: bool,
     /// Access log on or off for everything.
     pub access_log: bool,
+    /// What the access logs hold.
+    pub logs: Logs,
     /// Connection pools to the endpoints.
     pub upstream_keep_alive: UpstreamKeepAlive,
     /// Who is believed about a client.
@@ -85,6 +87,7 @@ impl Default for Settings {
             hsts: Some(Hsts::new(31_536_000, true, false)),
             generate_request_id: true,
             access_log: true,
+            logs: Logs::default(),
             upstream_keep_alive: UpstreamKeepAlive::default(),
             trust: Trust::default(),
             headers: Headers::default(),

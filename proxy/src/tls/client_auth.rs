@@ -250,7 +250,7 @@ fn is_self_issued(leaf: &CertificateDer<'_>) -> bool {
 }
 
 /// nginx's `$ssl_client_escaped_cert`: PEM, with everything but unreserved characters (RFC 3986 §2.3) escaped.
-fn escaped_pem(certificate: &CertificateDer<'_>) -> HeaderValue {
+pub(super) fn escaped_pem(certificate: &CertificateDer<'_>) -> HeaderValue {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     let pem = pem(certificate);
     let mut escaped = Vec::with_capacity(pem.len() * 5 / 4);
@@ -369,6 +369,19 @@ impl Eq for RevocationLists {}
 impl fmt::Debug for RevocationLists {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RevocationLists").field("lists", &self.lists.len()).finish()
+    }
+}
+
+// === impl Verdict ===
+
+/// nginx's `$ssl_client_verify`.
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Success => f.write_str("SUCCESS"),
+            Self::Missing => f.write_str("NONE"),
+            Self::Failed(reason) => write!(f, "FAILED:{reason}"),
+        }
     }
 }
 

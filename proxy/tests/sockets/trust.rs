@@ -4,7 +4,8 @@ use crate::harness::{Message, Origin, Running, table, table_with};
 use http::{HeaderName, HeaderValue, StatusCode};
 use rust_nginx_proxy::{
     filter::{Filter, HttpsRedirect},
-    table::{Fields, Headers, Names, Policy, Server, Settings, Trust, TrustedPeers},
+    table::{FieldValue, Fields, Headers, Names, Policy, Server, Settings, Trust, TrustedPeers},
+    variable::Template,
 };
 
 fn peers(networks: &[&str]) -> TrustedPeers {
@@ -225,4 +226,48 @@ fn fields_of_the_whole_process() {
     assert_eq!(refused.header("x-frame-options"), Some("DENY"));
     let silent = running(Headers::default()).connect().send(request).read();
     assert_eq!((silent.header("server"), silent.header("x-powered-by")), (None, Some("PHP")));
+}
+
+#[test]
+fn fields_whose_values_depend_on_the_request() {
+    let origin = Origin::echo();
+    let field =
+        |name, text| (HeaderName::from_static(name), FieldValue::Varying(Template::parse(text).expect("a template")));
+    let headers = Headers {
+        request: Fields::new([
+            field("x-forwarded-for", "$proxy_add_x_forwarded_for"),
+            field("x-route", "$namespace/$ingress_name $request_method $uri"),
+            field("x-asked", "$uri"),
+            field("x-nothing", "$http_x_absent"),
+        ]),
+        response: Fields::new([
+            field("x-request-id", "$req_id"),
+            field("x-where", "$ingress_name $scheme $host"),
+            field("x-tenant", "$cookie_tenant"),
+        ]),
+        ..Headers::default()
+    };
+    let settings = Settings { headers, ..Settings::default() };
+    let proxy = Running::of(table(&[origin.address], Policy::default(), settings));
+    let response = proxy
+        .connect()
+        .send(
+            "GET /a%0Db HTTP/1.1\r\nHost: A.Example\r\nX-Forwarded-For: 192.0.2.7\r\nX-Request-ID: 4711\r\n\
+             X-Asked: mine\r\nX-Nothing: mine\r\nX-Route: mine\r\nCookie: tenant=blue\r\n\r\n",
+        )
+        .read();
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.header("x-request-id"), Some("4711"));
+    assert_eq!(response.header("x-where"), Some("app http a.example"));
+    assert_eq!(response.header("x-tenant"), Some("blue"));
+    let seen = response.text();
+    assert!(seen.contains("\nx-forwarded-for: 192.0.2.7, 127.0.0.1\n"), "{seen}");
+    // The path has a carriage return: such a field stays away, and so does the client's.
+    for name in ["x-route", "x-asked", "x-nothing"] {
+        assert!(!seen.contains(&format!("\n{name}:")), "{name} in {seen}");
+    }
+    // Our own answers have them too, as far as there is anything to say.
+    let refused = proxy.connect().send("GET / HTTP/1.1\r\nX-Request-ID: 4711\r\n\r\n").read();
+    assert_eq!((refused.status(), refused.header("x-request-id")), (400, Some("4711")));
+    assert_eq!((refused.header("x-where"), refused.header("x-tenant")), (Some("http"), None));
 }

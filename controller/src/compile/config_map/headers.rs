@@ -5,7 +5,10 @@ use super::{
     Draft, Key,
 };
 use http::{HeaderName, HeaderValue, header};
-use rust_nginx_proxy::table::{Fields, Server};
+use rust_nginx_proxy::{
+    table::{FieldValue, Fields, Server},
+    variable::Template,
+};
 
 const CONFIG_MAP: Value = Value::Text("`namespace/name` of a ConfigMap");
 
@@ -68,23 +71,42 @@ fn add_headers(draft: &mut Draft, text: &str) -> Result<(), Objection> {
 /// its value must not get one from somebody else.
 fn referred(draft: &mut Draft, text: &str, instead: &str) -> Result<(Fields, Option<Objection>), Objection> {
     let Some(data) = draft.refer(text)? else { return Ok((Fields::default(), None)) };
-    let (mut fields, mut bad) = (Vec::new(), Vec::new());
+    let (mut fields, mut bad, mut unknown) = (Vec::new(), Vec::new(), Vec::new());
     for (name, value) in data {
         let parsed = HeaderName::try_from(name.as_str()).ok().filter(|name| !NOT_TO_SET.contains(name));
         let Some(parsed) = parsed else {
             bad.push(format!("{name}: no header of this name can be set"));
             continue;
         };
-        let literal = HeaderValue::from_str(value).ok().filter(|_| !value.contains('$'));
-        if literal.is_none() {
-            let why = if value.contains('$') { "variables are not served by this version" } else { "invalid value" };
+        let value = self::value(value).unwrap_or_else(|why| {
             bad.push(format!("{name}: {why}"));
+            HeaderValue::from_static("").into()
+        });
+        if let FieldValue::Varying(template) = &value {
+            unknown.extend(template.unknown().map(|variable| format!("{name}: {}", unknown_variable(variable))));
         }
-        fields.push((parsed, literal.unwrap_or(HeaderValue::from_static(""))));
+        fields.push((parsed, value));
     }
-    let objection = (!bad.is_empty())
-        .then(|| Objection::Partly(format!("in ConfigMap {text}, {}; everything is {instead}", bad.join("; "))));
+    let bad = (!bad.is_empty()).then(|| format!("{}; everything is {instead}", bad.join("; ")));
+    let unknown = (!unknown.is_empty()).then(|| unknown.join("; "));
+    let objections: Vec<_> = bad.into_iter().chain(unknown).collect();
+    let objection = (!objections.is_empty())
+        .then(|| Objection::Partly(format!("in ConfigMap {text}, {}", objections.join("; moreover, "))));
     Ok((Fields::new(fields), objection))
+}
+
+fn value(text: &str) -> Result<FieldValue, String> {
+    let fixed = HeaderValue::from_str(text).map_err(|_| "invalid value".to_owned())?;
+    if !text.contains('$') {
+        return Ok(fixed.into());
+    }
+    Template::parse(text).map(FieldValue::Varying).map_err(|error| format!("it has {error}"))
+}
+
+/// nginx would refuse the whole configuration.
+fn unknown_variable(name: &str) -> String {
+    let hint = grammar::hint(name, Template::known());
+    format!("${name} is no variable that is known here, and always empty{hint}")
 }
 
 fn hide_headers(draft: &mut Draft, text: &str) -> Result<(), Objection> {
