@@ -19,6 +19,7 @@ pub(crate) fn tests() -> Vec<Test> {
         datagrams_are_answered,
         a_port_that_is_taken_is_told_and_tried_again,
         sessions_outlive_the_ports_when_it_ends,
+        a_line_has_the_form_of_the_config_map,
     ];
     tests.extend(tests![cluster: ports_follow_the_objects_of_a_cluster]);
     tests
@@ -53,8 +54,14 @@ fn db(pods: &[&Talker]) -> [Manifest; 2] {
 
 /// A site whose TCP and UDP services listen on an address of their own.
 async fn site(manifests: Vec<Manifest>) -> Result<(Site, IpAddr)> {
+    site_with(manifests, &[]).await
+}
+
+/// The same with further keys of the ConfigMap.
+async fn site_with(manifests: Vec<Manifest>, keys: &[(&str, &str)]) -> Result<(Site, IpAddr)> {
     let own = address::host();
-    let settings = config_map("settings", &[("bind-address", &own.to_string())]);
+    let bind = own.to_string();
+    let settings = config_map("settings", &[keys, &[("bind-address", &bind)]].concat());
     let manifests = manifests.into_iter().chain([ingress_class(CLASS, CONTROLLER), settings]);
     let site = Site::start_with(manifests, |launch| {
         launch
@@ -215,6 +222,18 @@ async fn sessions_outlive_the_ports_when_it_ends() -> Result<()> {
     drop(kept);
     let status = site.subject.exited(wait::LONG).await?;
     ensure!(status.success(), "{status}");
+    Ok(())
+}
+
+async fn a_line_has_the_form_of_the_config_map() -> Result<()> {
+    let a = Talker::start("a").await?;
+    let manifests = db(&[&a]).into_iter().chain([config_map("tcp", &[("9000", "default/db:sql")])]).collect();
+    let form = "session <$protocol $status $bytes_sent $bytes_received $server_addr:$server_port $upstream_addr \
+                $proxy_upstream_name>";
+    let (site, own) = site_with(manifests, &[("log-format-stream", form)]).await?;
+    let expected = format!("session <TCP 200 2 0 {own}:9000 {} tcp-default-db-5432>", a.address);
+    drop(answered_by((own, 9000).into(), "a").await?);
+    site.subject.log.line(&[&expected]).await?;
     Ok(())
 }
 

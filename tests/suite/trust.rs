@@ -17,6 +17,7 @@ pub(crate) fn tests() -> Vec<Test> {
         the_proxy_protocol_comes_and_goes_with_the_config_map,
         one_listener_speaks_the_proxy_protocol,
         headers_of_other_config_maps_are_followed,
+        headers_and_lines_hold_what_variables_stand_for,
     ]
 }
 
@@ -124,6 +125,36 @@ async fn one_listener_speaks_the_proxy_protocol() -> Result<()> {
     ensure!(dial(from, to, "").await?.send(&request).await.is_err(), "it was not asked for a header");
     let echo = dial(from, site.subject.http(), "").await?.send(&request).await?.echo()?;
     assert_eq!(value(&echo, "x-real-ip"), from.to_string());
+    Ok(())
+}
+
+async fn headers_and_lines_hold_what_variables_stand_for() -> Result<()> {
+    let form = r#"{"line":"$request","status":"$status","service":"$service_name","agent":"$http_user_agent"}"#;
+    let keys = [
+        ("proxy-set-headers", "default/ask"),
+        ("add-headers", "default/answer"),
+        ("log-format-escape-json", "true"),
+        ("log-format-upstream", form),
+        ("skip-access-log-urls", "/skipped"),
+    ];
+    let (site, _pod) = site(&keys, &[]).await?;
+    let ask = config_map("ask", &[("X-Where", "$namespace/$service_name $request_uri")]);
+    site.files.put("others.yaml", [ask, config_map("answer", &[("X-Request-ID", "$req_id")])])?;
+    let request = Request::get("a.test", "/pod/headers?x").header("User-Agent", "a \"b\"").header("X-Request-ID", "47");
+    wait::until("the headers are set", async || {
+        let answer = Connection::open(site.subject.http()).await?.send(&request).await?;
+        ensure!(answer.header("x-request-id") == Some("47"), "{:?}", answer.headers);
+        Ok(())
+    })
+    .await?;
+    let echo = Connection::open(site.subject.http()).await?.send(&Request::get("a.test", "/?y")).await?.echo()?;
+    assert_eq!(value(&echo, "x-where"), "default/app /?y");
+    site.subject.get("a.test", "/skipped").await?;
+    site.subject.get("a.test", "/last").await?;
+    let line = r#"{"line":"GET /pod/headers?x HTTP/1.1","status":"200","service":"app","agent":"a \"b\""}"#;
+    site.subject.log.line(&[line]).await?;
+    site.subject.log.line(&["\"GET /last HTTP/1.1\""]).await?;
+    assert_eq!(site.subject.log.containing(&["GET /skipped"]), Vec::<String>::new());
     Ok(())
 }
 

@@ -15,7 +15,7 @@ mod tuning;
 mod unserved;
 
 use self::tls::TlsDraft;
-use self::{compression::CompressionDraft, headers::ServerDraft};
+use self::{compression::CompressionDraft, headers::ServerDraft, logging::LogsDraft};
 use super::{
     Options, ProcessSettings,
     annotation::{self, Risk},
@@ -97,6 +97,7 @@ struct Draft {
     referred: BTreeMap<ObjectName, Option<Arc<ConfigMap>>>,
     server: ServerDraft,
     compression: CompressionDraft,
+    logs: LogsDraft,
     settings: Settings,
     process: ProcessSettings,
     routes: RouteSettings,
@@ -225,6 +226,7 @@ impl Draft {
             referred: BTreeMap::new(),
             server: ServerDraft::default(),
             compression: CompressionDraft::default(),
+            logs: LogsDraft::default(),
             settings: Settings::default(),
             process: ProcessSettings::default(),
             routes: RouteSettings::default(),
@@ -302,6 +304,8 @@ impl Draft {
         let HstsDraft { enabled, max_age, include_subdomains, preload } = self.hsts;
         self.settings.headers.server = self.server.finish();
         self.settings.compression = self.compression.finish();
+        let logs = &mut self.settings.logs;
+        (logs.requests, logs.sessions) = self.logs.finish();
         self.settings.hsts = enabled.then(|| Hsts::new(max_age, include_subdomains, preload));
         self.settings.passthrough = options.ssl_passthrough;
         let secret = self.tls.key_secret.clone();

@@ -3,6 +3,7 @@
 use super::{
     super::grammar::{self, Objection, Value},
     Draft, Key,
+    logging::unknown_variable,
 };
 use http::{HeaderName, HeaderValue, header};
 use rust_nginx_proxy::{
@@ -83,7 +84,9 @@ fn referred(draft: &mut Draft, text: &str, instead: &str) -> Result<(Fields, Opt
             HeaderValue::from_static("").into()
         });
         if let FieldValue::Varying(template) = &value {
-            unknown.extend(template.unknown().map(|variable| format!("{name}: {}", unknown_variable(variable))));
+            unknown.extend(
+                template.unknown().map(|variable| format!("{name}: {}", unknown_variable(variable, Template::known()))),
+            );
         }
         fields.push((parsed, value));
     }
@@ -101,12 +104,6 @@ fn value(text: &str) -> Result<FieldValue, String> {
         return Ok(fixed.into());
     }
     Template::parse(text).map(FieldValue::Varying).map_err(|error| format!("it has {error}"))
-}
-
-/// nginx would refuse the whole configuration.
-fn unknown_variable(name: &str) -> String {
-    let hint = grammar::hint(name, Template::known());
-    format!("${name} is no variable that is known here, and always empty{hint}")
 }
 
 fn hide_headers(draft: &mut Draft, text: &str) -> Result<(), Objection> {
