@@ -8,6 +8,7 @@
 #   make bench    side by side with nginx, HAProxy and Envoy; BENCH='--quick' passes options on
 #   make bench-scale  in a cluster of thousands of Ingresses; BENCH='--quick' passes options on
 #   make demo     builds and runs the demo
+#   make fips     builds target/fips/release/rust-nginx with the cryptography of FIPS 140-3; wants cmake and Go
 #
 # The steps of `make test` are targets too, see STEPS. All tests run what profile `quick` (Cargo.toml) builds, so that
 # everything is compiled once for linting and once for running.
@@ -27,7 +28,7 @@ deny_root := $(tools)/cargo-deny-$(deny_version)
 
 STEPS := needs fmt-check clippy docs deny build unit tools suite demo-once chart fuzz
 
-.PHONY: help test lint fmt bench bench-scale demo fuzz-lint $(STEPS)
+.PHONY: help test lint fmt bench bench-scale demo fips fuzz-lint $(STEPS)
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -56,6 +57,10 @@ needs:
 
 fmt:
 	$(CARGO) fmt --all
+
+# Apart from everything else: the module takes minutes, and a build of the workspace with it would want it everywhere.
+fips:
+	$(CARGO) build --locked --release --package rust-nginx --features fips --target-dir $(target)/fips
 
 fmt-check:
 	$(CARGO) fmt --all --check

@@ -64,7 +64,7 @@ pub fn parse(
         return Ok(Invocation::Print(help::render(topic.or(line.command))));
     }
     if line.version {
-        return Ok(Invocation::Print(concat!("rust-nginx ", env!("CARGO_PKG_VERSION"), "\n").to_owned()));
+        return Ok(Invocation::Print(crate::cli::version()));
     }
     let Some(command) = line.command else {
         line.require_command();

@@ -4,6 +4,7 @@ use rust_nginx::{
     args::{self, Invocation, ProcessEnvironment},
     cli, telemetry,
 };
+use rust_nginx_proxy::tls;
 use std::{
     io::{self, Write as _},
     process::ExitCode,
@@ -17,9 +18,11 @@ const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
     use_small_pages();
-    rustls::crypto::aws_lc_rs::default_provider()
-        .install_default()
-        .expect("nothing else has installed a provider before main");
+    tls::crypto_provider().install_default().expect("nothing else has installed a provider before main");
+    if let Err(error) = tls::check_fips() {
+        eprintln!("rust-nginx: {error}");
+        return ExitCode::FAILURE;
+    }
     let result = match args::parse(std::env::args_os().skip(1), &ProcessEnvironment) {
         Ok(Invocation::Print(text)) => print(&text),
         Ok(Invocation::Crds) => print(&cli::crds::render()),

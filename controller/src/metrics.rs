@@ -53,7 +53,7 @@ impl Metrics {
             this.opts("build_info", "A metric with a constant value of 1, labelled by version of the controller");
         let build = build
             .const_label("release", env!("CARGO_PKG_VERSION"))
-            .const_label("build", "")
+            .const_label("build", crate::cli::BUILD)
             .const_label("repository", env!("CARGO_PKG_REPOSITORY"));
         this.gauge(build).set(1);
         this.register(ProcessCollector::new(&this.constant));

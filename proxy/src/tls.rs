@@ -3,6 +3,7 @@
 mod authorities;
 mod client_auth;
 mod configuration;
+mod fips;
 mod material;
 mod ocsp;
 mod policy;
@@ -19,6 +20,7 @@ pub use self::{
         ClientAuth, ClientAuthMode, ClientAuthSettings, ErrorPage, RevocationLists, RevocationListsError,
         SubjectPattern,
     },
+    fips::{FIPS, NotFips, check_fips, crypto_provider},
     material::{Certificate, CertificateInfo, KeyError, KeyType, MaterialError},
     policy::{SessionSettings, Tickets, TlsPolicy, TlsSettings},
     tickets::{InvalidTicketKey, TicketKey},

@@ -6,6 +6,7 @@
 use super::{
     SessionSettings, TlsPolicy, TlsSettings,
     client_auth::AskClient,
+    fips::check_server,
     policy::{Fingerprint, Fingerprinter},
     resolver::TableResolver,
     sessions::{Sessions, SessionsOf},
@@ -106,6 +107,7 @@ impl Configurations {
         } else if sessions.cache == 0 {
             config.send_tls13_tickets = 0;
         }
+        check_server(&config)?;
         Ok(config)
     }
 }

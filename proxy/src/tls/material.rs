@@ -111,7 +111,7 @@ impl Certificate {
         let leaf = chain.first().ok_or(MaterialError::NoCertificate)?.clone();
         let (_, parsed) = x509_parser::certificate::X509Certificate::from_der(&leaf)
             .map_err(|error| MaterialError::X509(error.to_string()))?;
-        let provider = rustls::crypto::aws_lc_rs::default_provider();
+        let provider = super::crypto_provider();
         let key = CertifiedKey::from_der(chain, key, &provider).map_err(|error| match error {
             rustls::Error::InconsistentKeys(_) => KeyError::Mismatch,
             other => KeyError::Unusable(other),

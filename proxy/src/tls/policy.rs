@@ -279,9 +279,11 @@ impl Fingerprinter {
 /// The one crypto provider of the process.
 pub(super) fn provider() -> Arc<CryptoProvider> {
     static PROVIDER: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
-    Arc::clone(PROVIDER.get_or_init(|| {
-        CryptoProvider::get_default().map_or_else(|| Arc::new(provider_of_rustls::default_provider()), Arc::clone)
-    }))
+    Arc::clone(
+        PROVIDER.get_or_init(|| {
+            CryptoProvider::get_default().map_or_else(|| Arc::new(super::crypto_provider()), Arc::clone)
+        }),
+    )
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 mod verifier;
 
 use self::verifier::{ChainVerifier, Unverified};
-use super::{Authorities, Certificate, CertificateInfo, TlsVersions, policy::provider};
+use super::{Authorities, Certificate, CertificateInfo, TlsVersions, fips::check_client, policy::provider};
 use rustls::{
     CipherSuite, ClientConfig,
     crypto::CryptoProvider,
@@ -211,6 +211,7 @@ impl UpstreamTlsSettings {
         };
         config.enable_sni = self.send_name && matches!(self.name, Some(ServerName::DnsName(_)));
         config.alpn_protocols = alpn.into_iter().map(<[u8]>::to_vec).collect();
+        check_client(&config).map_err(UpstreamTlsError::Suites)?;
         Ok(config)
     }
 
