@@ -6,13 +6,14 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
+use rust_nginx_tests::certificate::Pair;
 use rust_nginx_tests::client::{self, Answer, Request};
 use rust_nginx_tests::control_plane::{ControlPlane, World};
 use rust_nginx_tests::files::CLASS;
 use rust_nginx_tests::objects::{Manifest, endpoint_slice};
-use rust_nginx_tests::pod::{Http2Pod, Pod};
+use rust_nginx_tests::pod::{Http2Pod, Pod, Terminator};
 use rust_nginx_tests::runner::Test;
-use rust_nginx_tests::subject::Subject;
+use rust_nginx_tests::subject::{Launch, Subject};
 use rust_nginx_tests::{address, files, tests, tools, wait};
 
 pub(crate) fn tests() -> Vec<Test> {
@@ -26,6 +27,9 @@ const PODS: [(&str, &str); 3] = [("web", "127.0.0.1:9001"), ("api", "127.0.0.1:9
 
 /// The same for the pods of HTTP/2.
 const HTTP2_PODS: [(&str, &str); 1] = [("grpc", "127.0.0.1:9004")];
+
+/// The pod that speaks TLS, where `local.yaml` expects it, and the example with its certificate.
+const SECURE_POD: (&str, &str, &str) = ("secure", "127.0.0.1:9005", "tls-to-pods");
 
 /// A `curl` line at the head of an example.
 struct Line {
@@ -48,6 +52,25 @@ fn examples() -> Result<Vec<PathBuf>> {
     found.sort();
     ensure!(found.len() >= 8, "the examples are gone: {found:?}");
     Ok(found)
+}
+
+/// What an example wants on the command line.
+fn flags(text: &str) -> Vec<String> {
+    let flags = text.lines().find_map(|line| line.strip_prefix("# flags:")).unwrap_or_default();
+    flags.split_whitespace().map(ToOwned::to_owned).collect()
+}
+
+/// The pod that speaks TLS, with the pod behind it.
+async fn secure_pod(own: SocketAddr, behind: SocketAddr) -> Result<(Terminator, Pod)> {
+    let (name, _, example) = SECURE_POD;
+    let text = std::fs::read_to_string(tools::repository().join("examples").join(example).join("ingress.yaml"))?;
+    let documents: Vec<serde_json::Value> = serde_saphyr::from_multiple(&text)?;
+    let secret = documents.iter().find(|document| document["metadata"]["name"] == "throw-away-example-pod");
+    let data = &secret.context("the example has no certificate for its pods")?["stringData"];
+    let value = |key: &str| data[key].as_str().unwrap_or_default().to_owned();
+    let pair = Pair { certificate: value("tls.crt"), key: value("tls.key") };
+    let pod = Pod::start_on(name, behind).await?;
+    Ok((Terminator::start_for_clients_of_on(own, &value("ca.crt"), pod.address, &pair).await?, pod))
 }
 
 fn lines(example: &Path) -> Result<Vec<Line>> {
@@ -107,9 +130,12 @@ async fn examples_work_from_files() -> Result<()> {
     for (name, at) in HTTP2_PODS {
         http2_pods.push(Http2Pod::start_on(name, at.parse()?).await?);
     }
+    let _secure = secure_pod(SECURE_POD.1.parse()?, (address::pod(), 8080).into()).await?;
     for example in examples()? {
         let name = example.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
-        let subject = files::launch(&example).ready().await.with_context(|| name.clone())?;
+        let flags = flags(&std::fs::read_to_string(example.join("ingress.yaml"))?);
+        let launch = flags.into_iter().fold(files::launch(&example), Launch::arg);
+        let subject = launch.ready().await.with_context(|| name.clone())?;
         try_lines(&subject, &lines(&example)?).await.with_context(|| format!("example {name}"))?;
         check_warnings(&name, &warnings(&subject))?;
     }
@@ -128,6 +154,8 @@ async fn examples_work_in_a_cluster() -> Result<()> {
         addresses.insert(name, pod.address);
         http2_pods.push(pod);
     }
+    let secure = secure_pod((address::pod(), 8443).into(), (address::pod(), 8080).into()).await?;
+    addresses.insert(SECURE_POD.0, secure.0.address);
     ControlPlane::shared().await?.cluster.define_own_kinds().await?;
     for example in examples()? {
         let name = example.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
@@ -136,6 +164,7 @@ async fn examples_work_in_a_cluster() -> Result<()> {
         // Annotations name objects with their namespace.
         let text = std::fs::read_to_string(example.join("ingress.yaml"))?;
         let text = text.replace(": default/", &format!(": {}/", world.namespace));
+        let text = text.replace("=default/", &format!("={}/", world.namespace));
         let documents: Vec<serde_json::Value> = serde_saphyr::from_multiple(&text)?;
         for document in documents.into_iter().filter(|document| !document.is_null()) {
             let mut manifest = Manifest(document);
@@ -156,7 +185,8 @@ async fn examples_work_in_a_cluster() -> Result<()> {
                 .await?;
             world.apply(endpoints.into_iter().flatten()).await?;
         }
-        let subject = world.subject().await?;
+        let launch = flags(&text).into_iter().fold(world.launch("rust-nginx-0")?, Launch::arg);
+        let subject = launch.ready().await?;
         try_lines(&subject, &lines(&example)?).await.with_context(|| format!("example {name}"))?;
         check_warnings(&name, &warnings(&subject))?;
     }
@@ -175,8 +205,9 @@ fn endpoints(service: &Manifest, pods: &BTreeMap<&str, SocketAddr>) -> Result<Ve
 
 /// The examples whose text announces a warning.
 fn check_warnings(example: &str, warnings: &[String]) -> Result<()> {
-    // Its Secret does not exist until cert-manager has made it; the quickstart's is made by hand; no DNS knows the name.
-    let announced = matches!(example, "rewrite-and-cert-manager" | "quickstart" | "external-name");
+    // Its Secret does not exist until cert-manager has made it; the quickstart's is made by hand; no DNS knows the name; the
+    // responder does not exist.
+    let announced = matches!(example, "rewrite-and-cert-manager" | "quickstart" | "external-name" | "ocsp-stapling");
     ensure!(announced || warnings.is_empty(), "{example} gives warnings: {warnings:#?}");
     ensure!(warnings.len() <= 4, "{example} gives many warnings: {warnings:#?}");
     Ok(())

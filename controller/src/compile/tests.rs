@@ -209,7 +209,9 @@ fn examples_compile_to_their_goldens() {
         } else {
             continue;
         };
-        let compiled = compile(&snapshot, &options(""));
+        let manifests = fs::read_to_string(path.join("ingress.yaml")).unwrap_or_default();
+        let flags = manifests.lines().find_map(|line| line.strip_prefix("# flags:")).unwrap_or_default();
+        let compiled = compile(&snapshot, &options(flags));
         outcomes.push(expect(&testdata().join(format!("examples/{name}.out.yaml")), &render(&compiled)));
     }
     assert!(outcomes.len() > 5, "the examples are not where they should be");

@@ -35,7 +35,8 @@ impl Terminator {
     /// # Errors
     /// When the certificate is none, or no address can be bound.
     pub async fn start(to: SocketAddr, pair: &Pair, alpn: &[&str]) -> Result<Self> {
-        Self::start_with(to, pair, alpn, WebPkiClientVerifier::no_client_auth()).await
+        let address = SocketAddr::new(address::pod(), PORT);
+        Self::start_with(address, to, pair, alpn, WebPkiClientVerifier::no_client_auth()).await
     }
 
     /// The same for clients with a certificate of this authority (PEM), and nobody else.
@@ -43,12 +44,26 @@ impl Terminator {
     /// # Errors
     /// As above.
     pub async fn start_for_clients_of(authority: &str, to: SocketAddr, pair: &Pair) -> Result<Self> {
+        Self::start_for_clients_of_on(SocketAddr::new(address::pod(), PORT), authority, to, pair).await
+    }
+
+    /// The same on an address that is given.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn start_for_clients_of_on(
+        address: SocketAddr,
+        authority: &str,
+        to: SocketAddr,
+        pair: &Pair,
+    ) -> Result<Self> {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(authority.as_bytes())?)?;
-        Self::start_with(to, pair, &[], WebPkiClientVerifier::builder(Arc::new(roots)).build()?).await
+        Self::start_with(address, to, pair, &[], WebPkiClientVerifier::builder(Arc::new(roots)).build()?).await
     }
 
     async fn start_with(
+        address: SocketAddr,
         to: SocketAddr,
         pair: &Pair,
         alpn: &[&str],
@@ -58,7 +73,6 @@ impl Terminator {
         let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes())?;
         let mut config = ServerConfig::builder().with_client_cert_verifier(clients).with_single_cert(chain, key)?;
         config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
-        let address = SocketAddr::new(address::pod(), PORT);
         let listener = TcpListener::bind(address).await.with_context(|| format!("binding {address}"))?;
         let handshakes = Arc::new(AtomicUsize::new(0));
         let server = tokio::spawn(serve(listener, TlsAcceptor::from(Arc::new(config)), to, Arc::clone(&handshakes)));
