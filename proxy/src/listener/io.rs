@@ -235,6 +235,15 @@ impl ServerIo {
         io::Error::other("more frames that do nothing than a client may send")
     }
 
+    /// Ready when reading may find something, or the end.
+    pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let stream = match &self.stream {
+            Stream::Plain(stream) => stream,
+            Stream::Tls(stream) => stream.get_ref().0,
+        };
+        if self.prefix.is_empty() { stream.poll_read_ready(cx).map(|_| ()) } else { Poll::Ready(()) }
+    }
+
     /// Reads until it is known whether the client speaks HTTP/2 by prior knowledge. What was read is read again by the
     /// protocol.
     pub(super) async fn peek_http2_preface(&mut self) -> io::Result<bool> {

@@ -59,7 +59,7 @@ pub(super) async fn http1(connection: &Connection, mut io: ServerIo, end: End, i
             connection.refused(Refusal::Stalled);
             return debug(connection, &end);
         }
-        End::Failed(_) | End::TimedOut(_) => return debug(connection, &end),
+        End::Failed(_) | End::TimedOut(_) | End::Dozing => return debug(connection, &end),
     };
     debug(connection, &end);
     connection.refused(refusal);
@@ -107,7 +107,7 @@ pub(super) fn http2(connection: &Connection, end: &End) {
         },
         End::TimedOut(Waiting::Head) => connection.refused(Refusal::SlowHead),
         End::TimedOut(Waiting::Client { .. }) => connection.refused(Refusal::Stalled),
-        End::TimedOut(_) | End::Stopped(_) => {}
+        End::TimedOut(_) | End::Stopped(_) | End::Dozing => {}
     }
     debug(connection, end);
 }

@@ -24,6 +24,7 @@ use std::{
     task::{Context, Poll},
     time::Duration,
 };
+use tokio::io::AsyncWriteExt as _;
 
 /// What the connection waits for; every value has its own time limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +50,8 @@ pub(in crate::listener) enum End {
     TimedOut(Waiting),
     /// The watch stopped it; nothing is under way.
     Stopped(Verdict),
+    /// It has been idle for a while, and its protocol can be made anew.
+    Dozing,
 }
 
 /// What graceful shutdown and polling look like for any protocol.
@@ -58,6 +61,10 @@ trait Protocol {
     fn graceful_shutdown(self: Pin<&mut Self>);
     fn poll_done(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), hyper::Error>>;
 }
+
+/// How long a connection stays ready for its next request: then its protocol is put away, with the buffers that are most of
+/// what an idle connection costs. Making a new one for a request costs less than the request.
+const DOZE: Duration = Duration::from_secs(1);
 
 /// How long a connection may take to say goodbye, or to bring its first request, once it is to be closed.
 const GOODBYE: Duration = Duration::from_secs(5);
@@ -87,8 +94,9 @@ pub(super) async fn http1(connection: Rc<Connection>, mut io: ServerIo) {
             let connection = Rc::clone(&connection);
             service_fn(move |request: http::Request<Incoming>| request::handle(Rc::clone(&connection), request))
         };
-        let mut protocol = builder.serve_connection(TokioIo::new(io), service).with_upgrades();
-        let end = connection.run(Pin::new(&mut protocol)).await;
+        // Boxed, so that it is gone while the connection dozes.
+        let mut protocol = Box::new(builder.serve_connection(TokioIo::new(io), service).with_upgrades());
+        let end = connection.run(Pin::new(&mut *protocol)).await;
         // Nothing is left of a connection that has become a tunnel.
         let Some(parts) = protocol.into_parts() else { return };
         let mut rest = parts.io.into_inner();
@@ -98,6 +106,10 @@ pub(super) async fn http1(connection: Rc<Connection>, mut io: ServerIo) {
         let inside = rest.is_inside_head();
         rest.rewind(parts.read_buf);
         match end {
+            End::Dozing => match connection.doze(rest).await {
+                Some(awake) => io = awake,
+                None => return,
+            },
             End::Stopped(Verdict::ManyFields) if most_fields < most_fields_of(limits) => {
                 most_fields = most_fields.saturating_mul(10).min(most_fields_of(limits));
                 io = rest;
@@ -144,6 +156,8 @@ impl Connection {
         let mut waiting = None;
         let mut closing = false;
         let mut refilled = self.worker.timers().now();
+        let keep_alive = self.limit_of(Waiting::Idle).unwrap_or_default();
+        let dozes = |now, ends: bool| !P::FRAMES && now == Waiting::Idle && !ends && keep_alive > DOZE;
         std::future::poll_fn(|cx| {
             loop {
                 // A connection that has not brought its first request yet still gets to: it was accepted.
@@ -173,12 +187,16 @@ impl Connection {
                 if waiting != Some((now, draining)) {
                     waiting = Some((now, draining));
                     match self.limit_of(now) {
+                        Some(_) if dozes(now, closing || draining) => self.deadline.set(DOZE),
                         Some(limit) if draining || closing => self.deadline.set(limit.min(GOODBYE)),
                         Some(limit) => self.deadline.set(limit),
                         None => self.deadline.clear(),
                     }
                 }
                 std::task::ready!(self.deadline.poll_expired(cx));
+                if dozes(now, closing || draining) {
+                    return Poll::Ready(End::Dozing);
+                }
                 if now == Waiting::Idle && !closing {
                     closing = true;
                     waiting = None;
@@ -189,6 +207,26 @@ impl Connection {
             }
         })
         .await
+    }
+
+    /// Waits until there is something to read; `None` when the connection has ended meanwhile.
+    async fn doze(&self, mut io: ServerIo) -> Option<ServerIo> {
+        self.deadline.set(self.limit_of(Waiting::Idle).unwrap_or_default().saturating_sub(DOZE));
+        let awake = std::future::poll_fn(|cx| {
+            if self.is_last_request() {
+                return Poll::Ready(false);
+            }
+            if io.poll_readable(cx).is_ready() {
+                return Poll::Ready(true);
+            }
+            self.deadline.poll_expired(cx).map(|()| false)
+        });
+        if awake.await {
+            return Some(io);
+        }
+        // Whether the client reads a goodbye makes no difference.
+        let _ = self.deadline.limit(GOODBYE, io.shutdown()).await;
+        None
     }
 
     fn waiting(&self, frames: bool) -> Waiting {
