@@ -231,7 +231,7 @@ async fn a_line_has_the_form_of_the_config_map() -> Result<()> {
     let form = "session <$protocol $status $bytes_sent $bytes_received $server_addr:$server_port $upstream_addr \
                 $proxy_upstream_name>";
     let (site, own) = site_with(manifests, &[("log-format-stream", form)]).await?;
-    let expected = format!("session <TCP 200 2 0 {own}:9000 {} tcp-default-db-5432>", a.address);
+    let expected = format!("session <TCP 200 2 0 {own}:9000 {} tcp-default-db-sql>", a.address);
     drop(answered_by((own, 9000).into(), "a").await?);
     site.subject.log.line(&[&expected]).await?;
     Ok(())

@@ -77,7 +77,10 @@ impl<'a> Outbound<'a> {
     /// The request as HTTP/1.1: the target in origin form, byte for byte as the client wrote it.
     pub(super) fn http1(&self, body: RequestBody, destination: &Destination<'a>) -> Outgoing {
         let mut head = Vec::with_capacity(USUAL_HEAD);
-        for part in [self.head.method.as_str(), " ", self.target(), " HTTP/1.1\r\n"] {
+        let target = self.head.uri.path_and_query().map_or("", |target| target.as_str());
+        // RFC 9112 §3.2.1: an absolute form may go without the path, an origin form may not.
+        let slash = if target.starts_with('/') || target == "*" { "" } else { "/" };
+        for part in [self.head.method.as_str(), " ", slash, target, " HTTP/1.1\r\n"] {
             head.extend_from_slice(part.as_bytes());
         }
         if self.told.replaces() {
@@ -100,10 +103,6 @@ impl<'a> Outbound<'a> {
         *request.headers_mut() = self.headers(destination);
         self.address(&mut request);
         request
-    }
-
-    fn target(&self) -> &str {
-        self.head.uri.path_and_query().map_or("/", |target| target.as_str())
     }
 
     /// RFC 9112 §6: says where the body ends, where the fields do not say it yet.

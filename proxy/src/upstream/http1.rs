@@ -36,9 +36,10 @@ use std::{
 };
 use tokio::io::{AsyncRead as _, AsyncReadExt as _, ReadBuf};
 
-/// How much is read at once: what most responses fit into, and what pays off when much is coming.
+/// How much is read at once: what most responses fit into, and what pays off when much is coming. A slow client holds up
+/// to two of the latter, and an HTTP/2 connection as many as it has streams.
 const FIRST_READ: usize = 8 << 10;
-const LARGEST_READ: usize = 256 << 10;
+const LARGEST_READ: usize = 64 << 10;
 
 /// An HTTP/1.1 connection to an endpoint.
 pub(crate) struct Connection {

@@ -21,5 +21,6 @@ mod tls;
 mod tls_client;
 mod tls_policies;
 mod trust;
+mod upstream_http1;
 mod upstream_http2;
 mod upstream_tls;

@@ -229,7 +229,10 @@ mod tests {
         assert_eq!(head.response.status(), 404);
         let values: Vec<_> = head.response.headers().get_all("x-a").iter().collect();
         assert_eq!(values, ["1", "2"]);
-        assert_eq!(head.response.extensions().get::<ReasonPhrase>().map(ReasonPhrase::as_bytes), Some(&b"Gone Fishing"[..]));
+        assert_eq!(
+            head.response.extensions().get::<ReasonPhrase>().map(ReasonPhrase::as_bytes),
+            Some(&b"Gone Fishing"[..])
+        );
     }
 
     #[test]
