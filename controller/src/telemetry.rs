@@ -30,14 +30,14 @@ pub fn init(log: Log) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What is logged at a `-v` level. People know klog's: 0 for operators, 2 for changes, 4 for debugging, 5 for all.
+/// What is logged at a `-v` level. People know klog's: 0 for operators, 2 for changes, 4 for debugging.
 fn directives(verbosity: u32) -> &'static str {
     match verbosity {
         // kube repeats each failed watch; our own watcher says it once, with the address.
         0 | 1 => "info,kube_runtime=off,kube_client=off",
         2 | 3 => "info,rust_nginx=debug,rust_nginx_proxy=debug,kube_runtime=off,kube_client=off",
-        4 => "debug,hyper_util=info",
-        _ => "debug,rust_nginx=trace,rust_nginx_proxy=trace",
+        // Nothing is finer than this: what libraries say about single bytes is not even built in.
+        _ => "debug,hyper_util=info",
     }
 }
 

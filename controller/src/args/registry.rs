@@ -148,7 +148,7 @@ pub(crate) static FLAGS: &[Flag] = &[
     flag("shutdown-grace-period", Value("SECONDS"), "0", "Keep accepting connections so long after SIGTERM"),
     flag("post-shutdown-grace-period", Value("SECONDS"), "0", "Wait so long after the last request before exiting"),
     of(BOTH, flag("log-format", Value("text|json"), "text", "Format of the log on stderr")),
-    of(BOTH, flag("v", Value("LEVEL"), "0", "Log level: 0 info, 2 debug, 4 debug of libraries too, 5 trace")),
+    of(BOTH, flag("v", Value("LEVEL"), "0", "Log level: 0 info, 2 debug, 4 debug of libraries too")),
     of(DEMO, flag("once", Switch, "false", "Check the demo against itself on free ports and exit with 0 or 1")),
     // Known to ingress-nginx, not to this version.
     without_effect("enable-annotation-validation", Switch, Unsupported),
