@@ -119,27 +119,8 @@ async fn serve_plain(stream: TcpStream, downstream: Downstream) {
 
 async fn serve_tls(stream: TcpStream, downstream: Downstream, tls: Arc<Configurations>) {
     let timeout = downstream.header_timeout();
-    let handshake = async {
-        // As nginx does: one look at the first byte tells TLS from plain HTTP before anything is consumed.
-        let mut first = [0];
-        match stream.peek(&mut first).await? {
-            0 => return Err(ErrorKind::UnexpectedEof.into()),
-            _ if first[0] != TLS_HANDSHAKE => return refusal::plain_http(stream).await.map(|()| Handshake::Plain),
-            _ => {}
-        }
-        if downstream.passthrough_allowed() {
-            let mut stream = stream;
-            let hello = Hello::read(&mut stream).await?;
-            let name = hello.accepted.client_hello().server_name().map(str::to_owned);
-            if let Some(backend) = name.and_then(|name| downstream.passthrough(&name)) {
-                return Ok(Handshake::NotOurs(stream, Box::new(hello), backend));
-            }
-            let start = StartHandshake::from_parts(hello.accepted, stream);
-            return downstream.shake_hands(start, &tls).await.map(Handshake::Done);
-        }
-        let start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await?;
-        downstream.shake_hands(start, &tls).await.map(Handshake::Done)
-    };
+    // Boxed: it is large, and over soon.
+    let handshake = Box::pin(shake_hands(stream, &downstream, &tls));
     match downstream.deadline().limit(timeout, handshake).await {
         Some(Ok(Handshake::Done(stream))) => {
             let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
@@ -151,7 +132,7 @@ async fn serve_tls(stream: TcpStream, downstream: Downstream, tls: Arc<Configura
             }
         }
         Some(Ok(Handshake::NotOurs(stream, hello, backend))) => {
-            if let Err(error) = downstream.carry(stream, *hello, backend).await {
+            if let Err(error) = Box::pin(downstream.carry(stream, *hello, backend)).await {
                 tracing::debug!(%error, "passthrough ended with an error");
             }
         }
@@ -159,4 +140,27 @@ async fn serve_tls(stream: TcpStream, downstream: Downstream, tls: Arc<Configura
         Some(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
         None => tracing::debug!("TLS handshake not complete in time"),
     }
+}
+
+/// Brings a connection on the TLS port to where its protocol can begin.
+async fn shake_hands(stream: TcpStream, downstream: &Downstream, tls: &Configurations) -> std::io::Result<Handshake> {
+    // As nginx does: one look at the first byte tells TLS from plain HTTP before anything is consumed.
+    let mut first = [0];
+    match stream.peek(&mut first).await? {
+        0 => return Err(ErrorKind::UnexpectedEof.into()),
+        _ if first[0] != TLS_HANDSHAKE => return refusal::plain_http(stream).await.map(|()| Handshake::Plain),
+        _ => {}
+    }
+    if downstream.passthrough_allowed() {
+        let mut stream = stream;
+        let hello = Hello::read(&mut stream).await?;
+        let name = hello.accepted.client_hello().server_name().map(str::to_owned);
+        if let Some(backend) = name.and_then(|name| downstream.passthrough(&name)) {
+            return Ok(Handshake::NotOurs(stream, Box::new(hello), backend));
+        }
+        let start = StartHandshake::from_parts(hello.accepted, stream);
+        return downstream.shake_hands(start, tls).await.map(Handshake::Done);
+    }
+    let start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await?;
+    downstream.shake_hands(start, tls).await.map(Handshake::Done)
 }

@@ -154,7 +154,8 @@ impl ServerIo {
     /// Goes back to before `read`, which a protocol has read and not used, and forgets the verdict.
     pub(super) fn rewind(&mut self, read: Bytes) {
         if self.prefix.is_empty() {
-            self.prefix = read;
+            // Nothing of a buffer would still hold all of it.
+            self.prefix = if read.is_empty() { Bytes::new() } else { read };
         } else if !read.is_empty() {
             self.prefix = [read, std::mem::take(&mut self.prefix)].concat().into();
         }

@@ -19,6 +19,7 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use std::{
+    convert::Infallible,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll},
@@ -69,8 +70,12 @@ const DOZE: Duration = Duration::from_secs(1);
 /// How long a connection may take to say goodbye, or to bring its first request, once it is to be closed.
 const GOODBYE: Duration = Duration::from_secs(5);
 
-/// What hyper holds of a head unless it is told otherwise.
-const USUAL_BUFFER: usize = 8192 + 4096 * 100;
+/// What a connection of HTTP/1 may hold of what was read, and of what a slow client does not take. hyper's own 408 KiB make
+/// many slow readers expensive, and large responses no faster (docs/performance.md).
+const BUFFER: usize = 64 << 10;
+
+/// Above the largest head: the watch refuses it, not hyper, and what follows it may have come along.
+const BESIDE_HEAD: usize = 8 << 10;
 
 /// A header map panics beyond 32768 fields; far below that hyper may refuse.
 const MOST_FIELDS: u32 = 16 << 10;
@@ -90,10 +95,7 @@ pub(super) async fn http1(connection: Rc<Connection>, mut io: ServerIo) {
     loop {
         let (builder, limits) = connection.http1_builder(most_fields);
         io.watch_heads(HeadWatch::new(limits, most_fields));
-        let service = {
-            let connection = Rc::clone(&connection);
-            service_fn(move |request: http::Request<Incoming>| request::handle(Rc::clone(&connection), request))
-        };
+        let service = connection.service();
         // Boxed, so that it is gone while the connection dozes.
         let mut protocol = Box::new(builder.serve_connection(TokioIo::new(io), service).with_upgrades());
         let end = connection.run(Pin::new(&mut *protocol)).await;
@@ -134,10 +136,7 @@ pub(super) async fn http2(connection: Rc<Connection>, mut io: ServerIo) {
         .max_local_error_reset_streams(LOCAL_RESETS)
         .max_send_buf_size(SEND_BUFFER);
     drop(view);
-    let service = {
-        let connection = Rc::clone(&connection);
-        service_fn(move |request: http::Request<Incoming>| request::handle(Rc::clone(&connection), request))
-    };
+    let service = connection.service();
     let protocol = std::pin::pin!(builder.serve_connection(TokioIo::new(io), service));
     let end = connection.run(protocol).await;
     refusal::http2(&connection, &end);
@@ -151,6 +150,15 @@ fn most_fields_of(limits: HeadLimits) -> u32 {
 // === impl Connection ===
 
 impl Connection {
+    /// What hyper asks for answers. The future of a request is large: as a part of its connection it would be there while
+    /// there is no request, and as a part of a stream's task it would be moved eight times.
+    fn service(
+        self: &Rc<Self>,
+    ) -> impl HttpService<Incoming, ResBody = ResponseBody, Error = Infallible, Future: 'static> + Unpin + use<> {
+        let connection = Rc::clone(self);
+        service_fn(move |request| Box::pin(request::handle(Rc::clone(&connection), request)))
+    }
+
     /// Runs a protocol to its end under the deadlines of the connection.
     async fn run<P: Protocol>(&self, mut protocol: Pin<&mut P>) -> End {
         let mut waiting = None;
@@ -268,9 +276,7 @@ impl Connection {
         if most_fields > USUAL_FIELDS {
             builder.max_headers(most_fields as usize);
         }
-        if limits.total as usize > USUAL_BUFFER {
-            builder.max_buf_size(limits.total as usize);
-        }
+        builder.max_buf_size(BUFFER.max(limits.total as usize + BESIDE_HEAD));
         (builder, limits)
     }
 }
