@@ -45,6 +45,8 @@ mod headers;
 mod leadership;
 /// Requests that break HTTP, or look as if they did.
 mod malformed;
+/// What clients can make the process hold.
+mod memory;
 /// Which namespaces are looked at, and with which rights.
 mod namespaces;
 /// The API server is away: at the start, in between, or back with its history gone.
@@ -100,6 +102,7 @@ fn main() -> Result<ExitCode> {
         headers::tests(),
         leadership::tests(),
         malformed::tests(),
+        memory::tests(),
         outages::tests(),
         namespaces::tests(),
         ownership::tests(),
