@@ -17,6 +17,7 @@ pub(crate) enum Command {
     Compare(Compare),
     Callgrind(Callgrind),
     Scale(Scale),
+    Soak(Soak),
     Origin { threads: usize },
     Help,
 }
@@ -62,6 +63,14 @@ pub(crate) struct Scale {
     pub(crate) write_docs: bool,
 }
 
+/// Options of a long mixed run.
+#[derive(Debug)]
+pub(crate) struct Soak {
+    pub(crate) minutes: u64,
+    pub(crate) programs: Programs,
+    pub(crate) write_docs: bool,
+}
+
 pub(crate) const HELP: &str = "\
 Measures what rust-nginx, nginx, HAProxy and Envoy cost for the same work, side by side.
 
@@ -69,6 +78,7 @@ Usage: rust-nginx-bench [OPTIONS]
        rust-nginx-bench callgrind [--only WORKS] [--subject PATH] [--requests N] [--output DIR]
        rust-nginx-bench scale [--quick] [--ingresses LIST] [--changes N] [--rate N] [--no-pure] [--no-cluster]
                               [--subject PATH] [--output FILE] [--from FILE] [--write-docs]
+       rust-nginx-bench soak [--minutes N] [--subject PATH] [--write-docs]
 
   --only WORKS        comma list of h1, tls, h2, connect, handshake, large (default: all)
   --peers PEERS       comma list of nginx, rust-nginx, haproxy, envoy (default: all)
@@ -96,6 +106,10 @@ scale measures rust-nginx in a large cluster: a real API server, and changes whi
   --rate N            changes per second (default 50)
   --no-pure           leave out compile and lookup, which need no cluster
   --no-cluster        leave out the cluster
+
+soak sends rust-nginx mixed traffic at a fixed rate while its table changes; fails when anything grows or goes wrong.
+  --minutes N         length of the traffic (default 10)
+  --write-docs        write the table into docs/performance.md
 ";
 
 /// Parses the arguments that follow the program name.
@@ -118,6 +132,10 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
         Some("scale") => {
             arguments.next();
             Command::Scale(scale(Parser::from_args(arguments), &mut errors))
+        }
+        Some("soak") => {
+            arguments.next();
+            Command::Soak(soak(Parser::from_args(arguments), &mut errors))
         }
         _ => compare(Parser::from_args(arguments), &mut errors),
     };
@@ -231,6 +249,19 @@ fn scale(mut parser: Parser, errors: &mut Vec<String>) -> Scale {
     }
     options.plan.changes = changes.unwrap_or(if quick { 250 } else { 1_500 });
     options.plan.idle_changes = if quick { 10 } else { 50 };
+    options
+}
+
+fn soak(mut parser: Parser, errors: &mut Vec<String>) -> Soak {
+    let mut options = Soak { minutes: 10, programs: Programs::default(), write_docs: false };
+    while let Some(option) = next(&mut parser, errors) {
+        match option.as_str() {
+            "minutes" => set(&mut options.minutes, positive(&mut parser), &option, errors),
+            "subject" => set(&mut options.programs.subject, path(&mut parser), &option, errors),
+            "write-docs" => options.write_docs = true,
+            _ => errors.push(format!("soak: unknown option --{option}")),
+        }
+    }
     options
 }
 
@@ -357,6 +388,20 @@ mod tests {
         assert_eq!((&*options.plan.ingresses, options.plan.changes), (&[10, 20][..], 0));
         assert!(!options.pure && options.cluster);
         let errors = parse_words("scale --ingresses 20,10 --rounds").unwrap_err();
+        assert_eq!(errors.len(), 2, "{errors:?}");
+    }
+
+    #[test]
+    fn soak_has_options_of_its_own() {
+        match parse_words("soak --minutes 3 --subject own --write-docs") {
+            Ok(Command::Soak(options)) => {
+                assert_eq!((options.minutes, options.write_docs), (3, true));
+                assert_eq!(options.programs.subject, Some(PathBuf::from("own")));
+            }
+            other => panic!("{other:?}"),
+        }
+        assert!(matches!(parse_words("soak"), Ok(Command::Soak(Soak { minutes: 10, .. }))));
+        let errors = parse_words("soak --minutes 0 --quick").unwrap_err();
         assert_eq!(errors.len(), 2, "{errors:?}");
     }
 }

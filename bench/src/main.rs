@@ -1,6 +1,6 @@
 //! Compares rust-nginx with nginx, HAProxy and Envoy on this machine: processor time per request,
 //! requests per second, latency at a fixed rate and memory, for six kinds of traffic. `scale` measures it
-//! in a large cluster, see `scale.rs`.
+//! in a large cluster, see `scale.rs`; `soak` keeps mixed traffic up and looks for what grows, see `soak.rs`.
 //!
 //! ```text
 //!  args ─> run ─> target (peer + process)  <── load (wrk, h2load, own client)
@@ -14,6 +14,7 @@ use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command as Program, ExitCode, Stdio};
+use std::time::Duration;
 use std::{env, thread};
 
 use anyhow::{Context, Result, bail};
@@ -36,6 +37,7 @@ mod results;
 mod run;
 mod scale;
 mod site;
+mod soak;
 mod target;
 mod work;
 
@@ -60,6 +62,7 @@ fn main() -> ExitCode {
         Command::Origin { threads } => origin::serve(threads),
         Command::Compare(options) => prepare_process().and_then(|()| compare(&options)),
         Command::Scale(options) => measure_scale(&options),
+        Command::Soak(options) => prepare_process().and_then(|()| soak(&options)),
         Command::Callgrind(options) => prepare_process()
             .and_then(|()| subject(&options.programs))
             .and_then(|found| {
@@ -88,7 +91,7 @@ fn compare(options: &Compare) -> Result<()> {
     print(&mut std::io::stdout(), &report::full(&results));
     if options.write_docs {
         let (summary, full) = (report::summary(&results), report::full(&results));
-        report::docs::write(&root(), Section::Bench, summary, full)?;
+        report::docs::write(&root(), Section::Bench, Some(summary), full)?;
     }
     Ok(())
 }
@@ -158,7 +161,7 @@ fn measure_scale(options: &args::Scale) -> Result<()> {
     print(&mut std::io::stdout(), &scale::report::full(&results));
     if options.write_docs {
         let (summary, full) = (scale::report::summary(&results), scale::report::full(&results));
-        report::docs::write(&root(), Section::Scale, summary, full)?;
+        report::docs::write(&root(), Section::Scale, Some(summary), full)?;
     }
     Ok(())
 }
@@ -176,6 +179,20 @@ fn scale_results(options: &args::Scale) -> Result<scale::results::Scale> {
         (Vec::new(), Vec::new(), env!("CARGO_PKG_VERSION").to_owned())
     };
     Ok(scale::results::Scale { started, machine: Machine::describe()?, version, pure, stages, parts })
+}
+
+/// The report is printed, and written, whatever the verdict is.
+fn soak(options: &args::Soak) -> Result<()> {
+    let found = subject(&options.programs)?;
+    let directory =
+        tempfile::Builder::new().prefix("rust-nginx-soak-").tempdir().context("make a temporary directory")?;
+    let outcome = soak::run(&found, Duration::from_secs(options.minutes * 60), directory.path())?;
+    let report = outcome.report();
+    print(&mut std::io::stdout(), &report);
+    if options.write_docs {
+        report::docs::write(&root(), Section::Soak, None, report)?;
+    }
+    outcome.verdict()
 }
 
 fn criterion_directory() -> PathBuf {

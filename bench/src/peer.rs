@@ -18,7 +18,7 @@ use crate::site::Site;
 mod envoy;
 mod haproxy;
 mod nginx;
-mod rust_nginx;
+pub(crate) mod rust_nginx;
 
 /// One program under test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -20,10 +20,14 @@ use super::Addresses;
 use crate::process::Launch;
 use crate::site::{self, HOSTS, PATHS, Site};
 
-const NAMESPACE: &str = "bench";
-const CLASS: &str = "rust-nginx";
+/// Where the manifests are, below the directory of the peer.
+pub(crate) const MANIFESTS: &str = "manifests";
+/// The file of the ConfigMap.
+pub(crate) const CONFIG: &str = "config.yaml";
+pub(crate) const NAMESPACE: &str = "bench";
+pub(crate) const CLASS: &str = "rust-nginx";
 const SECRET: &str = "site";
-const SERVICE: &str = "origin";
+pub(crate) const SERVICE: &str = "origin";
 const PORT: i32 = 80;
 
 /// The version, which is not part of what a build without `--version` can tell.
@@ -43,9 +47,10 @@ pub(super) fn prepare(
     addresses: Addresses,
     workers: usize,
 ) -> Result<Launch> {
-    let manifests = directory.join("manifests");
+    let manifests = directory.join(MANIFESTS);
     std::fs::create_dir_all(&manifests).with_context(|| format!("create {}", manifests.display()))?;
-    site::write(&manifests.join("site.yaml"), &objects(site, workers)?)?;
+    site::write(&manifests.join("site.yaml"), &objects(site)?)?;
+    site::write(&manifests.join(CONFIG), &config(workers, &[])?)?;
     Ok(program
         .arg("serve")
         .arg("--manifests")
@@ -60,15 +65,15 @@ pub(super) fn prepare(
         .arg(format!("{NAMESPACE}/config")))
 }
 
-/// All objects in one multi-document file. JSON is YAML, and needs no quoting rules of our own.
-fn objects(site: &Site, workers: usize) -> Result<String> {
-    let mut documents = vec![
-        document(&class())?,
-        document(&config_map(workers))?,
-        document(&secret(site))?,
-        document(&service())?,
-        document(&endpoint_slice(site))?,
-    ];
+/// The content of [`CONFIG`] with some keys more.
+pub(crate) fn config(workers: usize, more: &[(&str, &str)]) -> Result<String> {
+    document(&config_map(workers, more))
+}
+
+/// All other objects in one multi-document file. JSON is YAML, and needs no quoting rules of our own.
+fn objects(site: &Site) -> Result<String> {
+    let mut documents =
+        vec![document(&class())?, document(&secret(site))?, document(&service())?, document(&endpoint_slice(site))?];
     for index in 0..HOSTS {
         documents.push(document(&ingress(index))?);
     }
@@ -95,16 +100,17 @@ fn class() -> IngressClass {
     }
 }
 
-fn config_map(workers: usize) -> ConfigMap {
+fn config_map(workers: usize, more: &[(&str, &str)]) -> ConfigMap {
+    let workers = workers.to_string();
     let data = [
-        ("worker-processes", workers.to_string()),
-        ("disable-access-log", "true".to_owned()),
-        ("keep-alive-requests", "1000000000".to_owned()),
-        ("ssl-redirect", "false".to_owned()),
+        ("worker-processes", &*workers),
+        ("disable-access-log", "true"),
+        ("keep-alive-requests", "1000000000"),
+        ("ssl-redirect", "false"),
     ];
     ConfigMap {
         metadata: named("config"),
-        data: Some(data.map(|(key, value)| (key.to_owned(), value)).into()),
+        data: Some(data.iter().chain(more).map(|&(key, value)| (key.to_owned(), value.to_owned())).collect()),
         ..ConfigMap::default()
     }
 }

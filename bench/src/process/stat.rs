@@ -53,9 +53,15 @@ pub(crate) fn group(group: u32) -> Result<Vec<Member>> {
 
 /// Resident memory of one process.
 pub(crate) fn memory(id: u32) -> Result<Memory> {
+    let [rss, pss] = rollup(id, ["Rss:", "Pss:"])?;
+    Ok(Memory { rss, pss })
+}
+
+/// Sums over the mappings of one process, in bytes, all of the same moment.
+pub(crate) fn rollup<const N: usize>(id: u32, names: [&str; N]) -> Result<[u64; N]> {
     let path = format!("/proc/{id}/smaps_rollup");
     let text = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
-    parse_memory(&text).with_context(|| format!("read {path}"))
+    parse_rollup(&text, names).with_context(|| format!("read {path}"))
 }
 
 fn is_gone(error: &std::io::Error) -> bool {
@@ -63,15 +69,17 @@ fn is_gone(error: &std::io::Error) -> bool {
     error.kind() == ErrorKind::NotFound || error.raw_os_error() == Some(3)
 }
 
-fn parse_memory(text: &str) -> Result<Memory> {
-    let kilobytes = |name: &str| -> Result<u64> {
+fn parse_rollup<const N: usize>(text: &str, names: [&str; N]) -> Result<[u64; N]> {
+    let mut values = [0; N];
+    for (value, name) in values.iter_mut().zip(names) {
         let Some(line) = text.lines().find_map(|line| line.strip_prefix(name)) else {
             bail!("no line `{name}`");
         };
         let number = line.trim().trim_end_matches("kB").trim();
-        number.parse().with_context(|| format!("`{name}` is not a number: {number:?}"))
-    };
-    Ok(Memory { rss: kilobytes("Rss:")? * 1024, pss: kilobytes("Pss:")? * 1024 })
+        let kilobytes: u64 = number.parse().with_context(|| format!("`{name}` is not a number: {number:?}"))?;
+        *value = kilobytes * 1024;
+    }
+    Ok(values)
 }
 
 /// The fields of `/proc/PID/stat` that we use.
@@ -109,8 +117,8 @@ mod tests {
     fn memory_is_read_in_bytes() {
         let text = "55d0-7ffc ---p 00000000 00:00 0    [rollup]\nRss:     1500 kB\nPss:      700 kB\n\
                     Pss_Dirty:  100 kB\n";
-        assert_eq!(parse_memory(text).unwrap(), Memory { rss: 1500 * 1024, pss: 700 * 1024 });
-        assert!(parse_memory("Rss: 1 kB\n").is_err());
+        assert_eq!(parse_rollup(text, ["Rss:", "Pss:"]).unwrap(), [1500 * 1024, 700 * 1024]);
+        assert!(parse_rollup("Rss: 1 kB\n", ["Rss:", "Pss:"]).is_err());
     }
 
     #[test]

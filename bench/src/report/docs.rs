@@ -12,14 +12,16 @@ pub(crate) enum Section {
     Bench,
     /// In a large cluster.
     Scale,
+    /// A long mixed run.
+    Soak,
 }
 
-/// Writes the table of the front page and the full report into README.md and docs/performance.md
-/// below `root`. Neither file is touched unless both have their markers.
-pub(crate) fn write(root: &Path, section: Section, summary: String, full: String) -> Result<()> {
-    let pages = [("README.md", summary), ("docs/performance.md", full)];
+/// Writes the table of the front page, if there is one, and the full report into README.md and
+/// docs/performance.md below `root`. Neither file is touched unless both have their markers.
+pub(crate) fn write(root: &Path, section: Section, summary: Option<String>, full: String) -> Result<()> {
+    let front = summary.map(|summary| ("README.md", summary));
     let mut changed = Vec::new();
-    for (name, content) in pages {
+    for (name, content) in front.into_iter().chain([("docs/performance.md", full)]) {
         let path = root.join(name);
         let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
         let text = replace(&text, section, &content).with_context(|| format!("{}", path.display()))?;
@@ -49,6 +51,7 @@ impl Section {
         match self {
             Self::Bench => ("<!-- bench:begin -->", "<!-- bench:end -->"),
             Self::Scale => ("<!-- scale:begin -->", "<!-- scale:end -->"),
+            Self::Soak => ("<!-- soak:begin -->", "<!-- soak:end -->"),
         }
     }
 }
@@ -71,7 +74,7 @@ mod tests {
     fn both_pages_are_written_or_none() {
         let root = tempfile::tempdir().unwrap();
         let (begin, end) = Section::Bench.markers();
-        let both = || write(root.path(), Section::Bench, "short\n".to_owned(), "long\n".to_owned());
+        let both = || write(root.path(), Section::Bench, Some("short\n".to_owned()), "long\n".to_owned());
         let (readme, page) = (root.path().join("README.md"), root.path().join("docs/performance.md"));
         fs::create_dir(root.path().join("docs")).unwrap();
         fs::write(&readme, format!("# A\n{begin}\n{end}\n")).unwrap();
@@ -84,6 +87,17 @@ mod tests {
         both().unwrap();
         assert!(fs::read_to_string(&readme).unwrap().contains("short"));
         assert!(fs::read_to_string(&page).unwrap().contains("long"));
+    }
+
+    #[test]
+    fn a_report_without_a_summary_needs_no_front_page() {
+        let root = tempfile::tempdir().unwrap();
+        let (begin, end) = Section::Soak.markers();
+        let page = root.path().join("docs/performance.md");
+        fs::create_dir(root.path().join("docs")).unwrap();
+        fs::write(&page, format!("{begin}\n{end}\n")).unwrap();
+        write(root.path(), Section::Soak, None, "long\n".to_owned()).unwrap();
+        assert_eq!(fs::read_to_string(&page).unwrap(), format!("{begin}\nlong\n{end}\n"));
     }
 
     #[test]
