@@ -29,6 +29,12 @@ use tokio::sync::{Notify, mpsc, watch};
 /// How often idle connections are looked at and the log is flushed.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
 
+/// Bytes that the connections of a worker may hold of what slow clients do not take, as long as each gets its least; and the
+/// least and the most for one. Large responses are a third cheaper with the most than with the least.
+const BUFFERS: usize = 128 << 20;
+const LEAST_BUFFER: usize = 64 << 10;
+const MOST_BUFFER: usize = 512 << 10;
+
 /// How often a worker says that it refuses connections.
 const TELL_EVERY: Duration = Duration::from_secs(10);
 
@@ -130,6 +136,12 @@ impl Worker {
             _ = phase.wait_for(|phase| *phase == Phase::Cut) => {}
         }
         self.access_log.flush();
+    }
+
+    /// How much a connection may hold of what was read for its client, and once more of what the client does not take. The
+    /// more connections there are, the less it is.
+    pub(crate) fn buffer(&self) -> usize {
+        (BUFFERS / self.open.get().max(1)).clamp(LEAST_BUFFER, MOST_BUFFER)
     }
 
     /// Connections and tunnels that are still open.
@@ -270,9 +282,9 @@ impl Worker {
         Rc::clone(self.balancers.borrow_mut().state(index, backend))
     }
 
-    /// An idle HTTP/1.1 connection to the target.
-    pub(crate) fn take(&self, target: upstream::Target<'_>) -> Option<Box<upstream::http1::Connection>> {
-        self.pool.borrow_mut().take(target, self.table_number.get())
+    /// An idle HTTP/1.1 connection to the target; `once` is for a request that cannot be sent again.
+    pub(crate) fn take(&self, target: upstream::Target<'_>, once: bool) -> Option<Box<upstream::http1::Connection>> {
+        self.pool.borrow_mut().take(target, self.table_number.get(), once)
     }
 
     /// Gives a connection back to the pool.

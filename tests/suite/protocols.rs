@@ -56,7 +56,7 @@ async fn site() -> Result<(Site, Pod)> {
 }
 
 /// Waits until a growing number has stopped growing.
-pub(crate) async fn stalls(what: &str, mut number: impl FnMut() -> usize) -> Result<usize> {
+async fn stalls(what: &str, mut number: impl FnMut() -> usize) -> Result<usize> {
     let mut before = 0;
     wait::until(what, async || {
         let now = number();

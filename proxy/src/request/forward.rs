@@ -32,6 +32,15 @@ pub(super) enum Answered {
     Http2(Response<()>, Box<http2::Exchange>),
 }
 
+/// Which connections a try may go over.
+#[derive(Clone, Copy, Debug)]
+enum Reuse {
+    /// A new one.
+    Never,
+    /// One that was used before; `once` for a request that cannot be sent again.
+    Pooled { once: bool },
+}
+
 /// Where a request is sent, and under which terms.
 pub(super) struct Destination<'a> {
     pub(super) connection: &'a Rc<Connection>,
@@ -93,6 +102,11 @@ impl<'a> Destination<'a> {
         self.progress.as_ref().map_or(ProxyError::ReadTimeout, |progress| progress.expired())
     }
 
+    /// Whether there will be a body for one more try.
+    fn can_repeat_body(&self) -> bool {
+        self.progress.is_none() || self.stored.is_some()
+    }
+
     /// The body for one more try; `None` when it is gone.
     fn body_again(&self) -> Option<RequestBody> {
         match (&self.progress, &self.stored) {
@@ -138,7 +152,9 @@ pub(super) async fn forward(
             // Boxed, so that the requests of HTTP/1.1 are not as large as those of HTTP/2.
             Box::pin(attempt_http2(destination, endpoint, outbound.http2(body, destination), exchange)).await
         } else {
-            attempt(destination, endpoint, outbound.http1(body, destination), fresh_only, exchange).await
+            let once = !(tries.may_repeat() && destination.can_repeat_body());
+            let reuse = if fresh_only { Reuse::Never } else { Reuse::Pooled { once } };
+            attempt(destination, endpoint, outbound.http1(body, destination), reuse, exchange).await
         };
         let failed = match attempted {
             Ok(answered) => {
@@ -198,13 +214,16 @@ async fn attempt(
     destination: &Destination<'_>,
     endpoint: Endpoint,
     request: Outgoing,
-    fresh_only: bool,
+    reuse: Reuse,
     exchange: &mut Exchange,
 ) -> Result<Answered, Box<Unanswered>> {
     let worker = destination.connection.worker();
     let (policy, deadline) = (destination.policy, destination.deadline);
     let target = destination.target(endpoint);
-    let pooled = if fresh_only { None } else { worker.take(target) };
+    let pooled = match reuse {
+        Reuse::Never => None,
+        Reuse::Pooled { once } => worker.take(target, once),
+    };
     let mut upstream = match pooled {
         Some(connection) => connection,
         None => match connect(target, policy.connect_timeout, deadline, worker).await {

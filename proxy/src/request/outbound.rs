@@ -24,6 +24,9 @@ pub(super) const UPGRADE: HeaderValue = HeaderValue::from_static("upgrade");
 const CHUNKED: HeaderValue = HeaderValue::from_static("chunked");
 const TRAILERS: HeaderValue = HeaderValue::from_static("trailers");
 
+/// Most bytes of a response that a stream of HTTP/2 holds back.
+const STREAM_READ: usize = 64 << 10;
+
 /// What most heads fit into.
 const USUAL_HEAD: usize = 640;
 
@@ -92,8 +95,13 @@ impl<'a> Outbound<'a> {
         }
         let framing = self.framing(&body, &mut head);
         head.extend_from_slice(b"\r\n");
-        let is_head = self.head.method == Method::HEAD;
-        Outgoing { head, body, framing, is_head, response_limit: destination.policy.response_head }
+        // A connection of HTTP/2 holds as many as it has streams, and sends them in frames of 16 KiB anyway.
+        let largest_read = match self.head.version {
+            Version::HTTP_2 => STREAM_READ,
+            _ => destination.connection.worker().buffer(),
+        };
+        let (is_head, response_limit) = (self.head.method == Method::HEAD, destination.policy.response_head);
+        Outgoing { head, body, framing, is_head, response_limit, largest_read }
     }
 
     /// The request as HTTP/2.

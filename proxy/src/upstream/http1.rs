@@ -29,17 +29,17 @@ use crate::{
 };
 use bytes::{Bytes, BytesMut};
 use http::{Response, StatusCode};
+use socket2::SockRef;
 use std::{
     io::{self, ErrorKind},
+    mem::MaybeUninit,
     pin::{Pin, pin},
     task::{Context, Poll, Waker, ready},
 };
 use tokio::io::{AsyncRead as _, AsyncReadExt as _, ReadBuf};
 
-/// How much is read at once: what most responses fit into, and what pays off when much is coming. A slow client holds up
-/// to two of the latter, and an HTTP/2 connection as many as it has streams.
+/// How much is read at once at first: what most responses fit into.
 const FIRST_READ: usize = 8 << 10;
-const LARGEST_READ: usize = 64 << 10;
 
 /// An HTTP/1.1 connection to an endpoint.
 pub(crate) struct Connection {
@@ -48,6 +48,8 @@ pub(crate) struct Connection {
     /// Read and not used yet.
     read: BytesMut,
     next_read: usize,
+    /// How much it may become when much is coming.
+    largest_read: usize,
     sending: Sending,
     decoder: Decoder,
     /// No further request may follow: the endpoint said so, or something went wrong.
@@ -112,6 +114,7 @@ impl Connection {
             io,
             read: BytesMut::new(),
             next_read: FIRST_READ,
+            largest_read: FIRST_READ,
             sending: Sending::nothing(),
             decoder: Decoder::empty(),
             closes: false,
@@ -134,8 +137,9 @@ impl Connection {
         deadline: &Deadline,
         expired: impl Fn() -> ProxyError,
     ) -> Result<Response<()>, Box<Unanswered>> {
-        let Outgoing { head, body, framing, is_head, response_limit } = request;
+        let Outgoing { head, body, framing, is_head, response_limit, largest_read } = request;
         self.requests += 1;
+        self.largest_read = largest_read;
         self.sending = Sending::new(head, body, framing);
         std::future::poll_fn(|cx| match self.poll_response(cx, response_limit, is_head) {
             Poll::Ready(Ok(response)) => Poll::Ready(Ok(response)),
@@ -200,7 +204,7 @@ impl Connection {
         let room = self.read.capacity() - self.read.len();
         let read = ready!(pin!(self.io.read_buf(&mut self.read)).poll(cx))?;
         if read >= room {
-            self.next_read = (self.next_read * 2).min(LARGEST_READ);
+            self.next_read = (self.next_read * 2).min(self.largest_read);
         } else if read < self.next_read / 4 {
             self.next_read = (self.next_read / 2).max(FIRST_READ);
         }
@@ -253,6 +257,20 @@ impl Connection {
         let mut byte = [0];
         let mut cx = Context::from_waker(Waker::noop());
         Pin::new(&mut self.io).poll_read(&mut cx, &mut ReadBuf::new(&mut byte)).is_ready()
+    }
+
+    /// Asks the kernel whether the endpoint has closed: the reactor's word of it may be on its way. For requests that cannot be
+    /// sent a second time.
+    pub(super) fn has_closed(&self) -> bool {
+        let (stream, is_tls) = match &self.io {
+            UpstreamIo::Plain(stream) => (stream, false),
+            UpstreamIo::Tls(stream) => (stream.get_ref().0, true),
+        };
+        match SockRef::from(stream).peek(&mut [MaybeUninit::uninit(); 1]) {
+            // What TLS has to say between two requests is not for us to judge.
+            Ok(read) => read == 0 || !is_tls,
+            Err(error) => error.kind() != ErrorKind::WouldBlock,
+        }
     }
 
     /// Prepares for a time in the pool, where memory counts.

@@ -33,12 +33,14 @@ struct Idle {
 // === impl Pool ===
 
 impl Pool {
-    /// Takes an idle HTTP/1.1 connection to the target; `table` is the number of the table of this moment.
-    pub(crate) fn take(&mut self, target: Target<'_>, table: u32) -> Option<Box<Connection>> {
+    /// Takes an idle HTTP/1.1 connection to the target; `table` is the number of the table of this moment. `once` is for a
+    /// request that cannot be sent again.
+    pub(crate) fn take(&mut self, target: Target<'_>, table: u32, once: bool) -> Option<Box<Connection>> {
         let idle = self.idle.get_mut(&target)?;
         while let Some(Idle { mut connection, .. }) = idle.pop() {
             self.total -= 1;
-            if !connection.is_dead() {
+            let is_dead = connection.is_dead() || once && connection.has_closed();
+            if !is_dead {
                 connection.table = table;
                 return Some(connection);
             }

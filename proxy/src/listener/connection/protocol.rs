@@ -65,14 +65,10 @@ trait Protocol {
 
 /// How long a connection stays ready for its next request: then its protocol is put away, with the buffers that are most of
 /// what an idle connection costs. Making a new one for a request costs less than the request.
-const DOZE: Duration = Duration::from_secs(1);
+const DOZE: Duration = Duration::from_millis(250);
 
 /// How long a connection may take to say goodbye, or to bring its first request, once it is to be closed.
 const GOODBYE: Duration = Duration::from_secs(5);
-
-/// What a connection of HTTP/1 may hold of what was read, and of what a slow client does not take. hyper's own 408 KiB make
-/// many slow readers expensive, and large responses no faster (docs/performance.md).
-const BUFFER: usize = 64 << 10;
 
 /// Above the largest head: the watch refuses it, not hyper, and what follows it may have come along.
 const BESIDE_HEAD: usize = 8 << 10;
@@ -81,7 +77,7 @@ const BESIDE_HEAD: usize = 8 << 10;
 const MOST_FIELDS: u32 = 16 << 10;
 
 /// Bytes of responses that may wait per stream of HTTP/2. With the streams, the windows and the heads it is what one
-/// connection can make us hold: 128 streams × 64 KiB, 1 MiB of request bodies and 128 heads.
+/// connection can make us hold: 128 streams × 64 KiB, as much again that was read for each, 1 MiB of request bodies and 128 heads.
 const SEND_BUFFER: usize = 64 << 10;
 
 /// Streams of a client that it resets before anybody has seen them, and streams that we reset because the client broke
@@ -276,7 +272,7 @@ impl Connection {
         if most_fields > USUAL_FIELDS {
             builder.max_headers(most_fields as usize);
         }
-        builder.max_buf_size(BUFFER.max(limits.total as usize + BESIDE_HEAD));
+        builder.max_buf_size(self.worker.buffer().max(limits.total as usize + BESIDE_HEAD));
         (builder, limits)
     }
 }

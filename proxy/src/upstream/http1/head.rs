@@ -171,6 +171,10 @@ impl Framing {
 
     /// RFC 9112 §6.3.
     fn decoder(&self, shape: &Shape, after_head: bool) -> Result<Decoder, BadHead> {
+        if self.codings > 0 && self.lengths > 0 {
+            // What smuggling looks like; as nginx since 1.23.
+            return Err(BadHead::Framing("content-length beside transfer-encoding"));
+        }
         let status = shape.status;
         if status.is_informational() || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
             return Ok(Decoder::empty());
@@ -188,10 +192,9 @@ impl Framing {
         }
     }
 
-    /// RFC 9112 §9.3. A length beside chunks is what smuggling looks like: nothing comes after it.
+    /// RFC 9112 §9.3.
     fn keeps_alive(&self, is_http11: bool) -> bool {
-        let ambiguous = self.codings > 0 && self.lengths > 0;
-        !self.close && !ambiguous && (is_http11 || self.keep_alive)
+        !self.close && (is_http11 || self.keep_alive)
     }
 }
 
@@ -241,7 +244,6 @@ mod tests {
             ("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n", (Decoder::length(5), true)),
             ("HTTP/1.1 200 OK\r\ncontent-length: 5, 5\r\ncontent-length: 5\r\n\r\n", (Decoder::length(5), true)),
             ("HTTP/1.1 200\r\ntransfer-encoding: Chunked\r\n\r\n", (Decoder::chunked(), true)),
-            ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ncontent-length: 5\r\n\r\n", (Decoder::chunked(), false)),
             ("HTTP/1.1 200 OK\r\n\r\n", (Decoder::until_close(), true)),
             ("HTTP/1.1 204 No Content\r\ncontent-length: 5\r\n\r\n", (Decoder::empty(), true)),
             ("HTTP/1.1 304 Not Modified\r\ncontent-length: 5\r\n\r\n", (Decoder::empty(), true)),
@@ -263,6 +265,7 @@ mod tests {
             "HTTP/1.1 200 OK\r\ncontent-length: +5\r\n\r\n",
             "HTTP/1.1 200 OK\r\ncontent-length: 18446744073709551616\r\n\r\n",
             "HTTP/1.1 200 OK\r\ncontent-length:\r\n\r\n",
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ncontent-length: 5\r\n\r\n",
             "HTTP/1.1 200 OK\r\ntransfer-encoding: gzip\r\n\r\n",
             "HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n",
             "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n\r\n",

@@ -21,6 +21,8 @@ pub(crate) struct Outgoing {
     pub(crate) is_head: bool,
     /// Largest head that the response may have, in bytes.
     pub(crate) response_limit: usize,
+    /// Most bytes of the response that are read at once, and held while the client does not take them.
+    pub(crate) largest_read: usize,
 }
 
 /// How the head says where the body ends.
