@@ -19,7 +19,7 @@ pub(crate) use self::fuzzed::respond;
 pub(crate) use self::sending::{Framing, Outgoing};
 use self::{
     decoder::{BadBody, Decoded, Decoder},
-    head::BadHead,
+    head::{BadHead, Head},
     sending::Sending,
 };
 use super::{Key, Unanswered, UpstreamIo};
@@ -47,6 +47,8 @@ pub(crate) struct Connection {
     io: UpstreamIo,
     /// Read and not used yet.
     read: BytesMut,
+    /// How much of it was looked at for the end of a head, and has none.
+    scanned: usize,
     next_read: usize,
     /// How much it may become when much is coming.
     largest_read: usize,
@@ -113,6 +115,7 @@ impl Connection {
             key,
             io,
             read: BytesMut::new(),
+            scanned: 0,
             next_read: FIRST_READ,
             largest_read: FIRST_READ,
             sending: Sending::nothing(),
@@ -163,9 +166,7 @@ impl Connection {
     ) -> Poll<Result<Response<()>, Error>> {
         let unsent = self.poll_sending(cx)?;
         loop {
-            if !self.read.is_empty()
-                && let Some(head) = head::take(&mut self.read, limit, after_head)?
-            {
+            if let Some(head) = self.take_head(limit, after_head)? {
                 let status = head.response.status();
                 if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
                     continue;
@@ -180,6 +181,21 @@ impl Connection {
                 Err(error) => return Poll::Ready(Err(unsent.unwrap_or(Error::Io(error)))),
             }
         }
+    }
+
+    /// A head that is complete. What comes bit by bit is not parsed from its beginning each time: an endpoint could have a
+    /// worker do nothing else.
+    fn take_head(&mut self, limit: usize, after_head: bool) -> Result<Option<Head>, BadHead> {
+        let scanned = std::mem::replace(&mut self.scanned, self.read.len());
+        let due = scanned == 0 || self.read.len() >= limit || head::ends_within(&self.read, scanned);
+        if self.read.is_empty() || !due {
+            return Ok(None);
+        }
+        let head = head::take(&mut self.read, limit, after_head)?;
+        if head.is_some() {
+            self.scanned = 0;
+        }
+        Ok(head)
     }
 
     /// Sends on. An endpoint that answers before it has read everything, and closes, resets the connection under our

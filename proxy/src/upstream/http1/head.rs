@@ -60,6 +60,14 @@ struct Shape {
 /// Where a name and a value are.
 type Place = (Range<usize>, Range<usize>);
 
+/// Whether a head may end in what was read from `from` on: an empty line does, of which some may be older.
+pub(super) fn ends_within(read: &[u8], from: usize) -> bool {
+    let recent = &read[from.saturating_sub(3)..];
+    let after =
+        |end: usize| recent.get(end + 1..).is_some_and(|rest| rest.starts_with(b"\n") || rest.starts_with(b"\r\n"));
+    memchr::memchr_iter(b'\n', recent).any(after)
+}
+
 /// Takes a head from the beginning of what was read; `None` when it is not complete. After HEAD there is no body.
 pub(super) fn take(read: &mut BytesMut, limit: usize, after_head: bool) -> Result<Option<Head>, BadHead> {
     let mut places = [const { (0..0, 0..0) }; USUAL_FIELDS];
@@ -236,6 +244,17 @@ mod tests {
             head.response.extensions().get::<ReasonPhrase>().map(ReasonPhrase::as_bytes),
             Some(&b"Gone Fishing"[..])
         );
+    }
+
+    #[test]
+    fn the_end_of_a_head_is_seen_however_it_is_cut() {
+        for text in ["HTTP/1.1 200 OK\r\na: 1\r\n\r\n", "HTTP/1.1 200 OK\na: 1\n\n", "HTTP/1.1 200 OK\r\na: 1\n\r\n"] {
+            let bytes = text.as_bytes();
+            for from in 0..bytes.len() {
+                assert!(ends_within(bytes, from), "{text:?} from {from}");
+                assert!(!ends_within(&bytes[..bytes.len() - 1], from.min(bytes.len() - 1)), "{text:?} from {from}");
+            }
+        }
     }
 
     #[test]
