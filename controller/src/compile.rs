@@ -48,7 +48,7 @@ use crate::{
 };
 use imbl::OrdSet;
 use rust_nginx_proxy::{table::Table, tls::Certificate};
-use std::{collections::BTreeSet, net::IpAddr, num::NonZeroUsize, ops::Deref, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, net::IpAddr, num::NonZeroUsize, sync::Arc, time::Duration};
 
 /// What is decided about compiling. Fixed for the life of the process.
 #[derive(Clone, Debug)]
@@ -153,17 +153,6 @@ pub fn compile(snapshot: &Snapshot, options: &Options) -> Compiled {
     Compiler::new(options.clone()).compile(snapshot)
 }
 
-// === impl Options ===
-
-/// A flag reads as an option: whoever asks need not know which of them come from the command line.
-impl Deref for Options {
-    type Target = Flags;
-
-    fn deref(&self) -> &Flags {
-        &self.flags
-    }
-}
-
 // === impl Compiler ===
 
 impl Compiler {
@@ -217,7 +206,7 @@ impl Default for ProcessSettings {
 
 /// The field of an annotation.
 fn annotation_field(options: &Options, name: &str) -> String {
-    format!("metadata.annotations[{}/{name}]", options.annotations_prefix)
+    format!("metadata.annotations[{}/{name}]", options.flags.annotations_prefix)
 }
 
 fn about_ingress(name: &ObjectName) -> ObjectRef {

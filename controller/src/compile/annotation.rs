@@ -158,13 +158,13 @@ pub(super) fn read(
     let settings = globals.routes.clone();
     let mut reading =
         Reading { ingress, globals, findings, outcome: Annotated { settings, is_canary: false, closes_hosts: false } };
-    for (key, name, text) in prefixed(ingress, &options.annotations_prefix) {
+    for (key, name, text) in prefixed(ingress, &options.flags.annotations_prefix) {
         let known = BY_NAME.get(name).copied();
         reading.annotation(key, known, text, || grammar::hint(name, registry().map(|known| known.name)));
     }
     for (key, name, text) in prefixed(ingress, OWN_PREFIX).filter(|(key, ..)| !READ_ELSEWHERE.contains(key)) {
         let known = OWN_BY_NAME.get(name).copied();
-        if known.is_some() || &*options.annotations_prefix != OWN_PREFIX {
+        if known.is_some() || &*options.flags.annotations_prefix != OWN_PREFIX {
             reading.annotation(key, known, text, || grammar::hint(name, own_registry().map(|known| known.name)));
         }
     }

@@ -8,7 +8,7 @@ use rust_nginx_proxy::table::Protocol;
 
 /// What is spoken to the endpoints of a port.
 pub(super) fn of(port: &ServicePort, options: &Options) -> Protocol {
-    if options.ignore_app_protocol {
+    if options.flags.ignore_app_protocol {
         return Protocol::Http1;
     }
     port.app_protocol.as_deref().map_or(Protocol::Http1, parse)

@@ -345,7 +345,7 @@ fn resolve(reference: &Reference, snapshot: &Snapshot, options: &Options) -> Res
         return nothing(Reason::BackendNotFound, format!("Service {name} does not exist"));
     };
     if service.service_type == ServiceType::ExternalName {
-        if options.disable_svc_external_name {
+        if options.flags.disable_svc_external_name {
             let switch = "--disable-svc-external-name switches off";
             return nothing(Reason::UnsupportedValue, format!("Service {name} has type ExternalName, which {switch}"));
         }

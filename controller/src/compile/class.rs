@@ -42,7 +42,7 @@ impl<'a> Classes<'a> {
         if !self.is_ours(ingress) {
             return Selection::Foreign;
         }
-        if self.options.disable_catch_all && ingress.default_backend.is_some() {
+        if self.options.flags.disable_catch_all && ingress.default_backend.is_some() {
             return Selection::Refused(Diagnostic::warning(
                 about_ingress(&ingress.name),
                 Reason::UnsupportedValue,
@@ -60,21 +60,21 @@ impl<'a> Classes<'a> {
                 // somebody deletes it.
                 return self.snapshot.ingress_classes.get(name).is_some_and(|class| is_ours(class, self.options));
             }
-            if self.options.ingress_class_by_name && **name == *self.options.ingress_class {
+            if self.options.flags.ingress_class_by_name && **name == *self.options.flags.ingress_class {
                 return true;
             }
         }
         match ingress.annotations.get(Ingress::CLASS_ANNOTATION) {
-            Some(annotation) => *annotation == self.options.ingress_class,
-            None => ingress.class_name.is_none() && self.options.watch_ingress_without_class,
+            Some(annotation) => *annotation == self.options.flags.ingress_class,
+            None => ingress.class_name.is_none() && self.options.flags.watch_ingress_without_class,
         }
     }
 }
 
 /// Whether Ingresses that name this class are ours.
 pub(super) fn is_ours(class: &IngressClass, options: &Options) -> bool {
-    class.controller == options.controller_class
-        || options.ingress_class_by_name && *class.name == *options.ingress_class
+    class.controller == options.flags.controller_class
+        || options.flags.ingress_class_by_name && *class.name == *options.flags.ingress_class
 }
 
 /// The class that an Ingress names: in its spec, else by the annotation that came before.

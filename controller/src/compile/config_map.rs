@@ -203,7 +203,7 @@ impl Draft {
     fn read(snapshot: &Snapshot, options: &Options, findings: &mut Vec<Diagnostic>) -> Self {
         let mut draft = Self::new();
         draft.config_maps = snapshot.config_maps.clone();
-        let Some(name) = &options.config_map else { return draft };
+        let Some(name) = &options.flags.config_map else { return draft };
         if let Some(config_map) = snapshot.config_maps.get(name) {
             let object = ObjectRef::namespaced(ObjectKind::ConfigMap, name);
             for (key, text) in &config_map.data {
@@ -307,7 +307,7 @@ impl Draft {
         let logs = &mut self.settings.logs;
         (logs.requests, logs.sessions) = self.logs.finish();
         self.settings.hsts = enabled.then(|| Hsts::new(max_age, include_subdomains, preload));
-        self.settings.passthrough = options.ssl_passthrough;
+        self.settings.passthrough = options.flags.ssl_passthrough;
         let secret = self.tls.key_secret.clone();
         match self.tls.finish() {
             Some(policy) => self.settings.tls = policy,

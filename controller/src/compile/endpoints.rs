@@ -17,7 +17,7 @@ const TOPOLOGY_MODE: [&str; 2] = ["service.kubernetes.io/topology-mode", "servic
 pub(super) fn of_port(service: &Service, port: &ServicePort, snapshot: &Snapshot, options: &Options) -> Vec<Endpoint> {
     let Some(slices) = snapshot.endpoint_slices.get(&service.name) else { return Vec::new() };
     let ready = |endpoint: &SliceEndpoint| endpoint.ready || service.publish_not_ready;
-    if let Some(zone) = snapshot.zone.as_ref().filter(|_| options.topology_aware && wants_proximity(service)) {
+    if let Some(zone) = snapshot.zone.as_ref().filter(|_| options.flags.topology_aware && wants_proximity(service)) {
         let near = near(port, slices, zone, ready);
         if !near.is_empty() {
             return near;

@@ -147,7 +147,7 @@ impl Hosts {
 
     /// Makes anew whatever something happened to.
     pub(super) fn make(&mut self, inputs: Inputs<'_>, outputs: &mut Outputs<'_>) {
-        if inputs.options.strict_host_ownership {
+        if inputs.options.flags.strict_host_ownership {
             self.spread();
         }
         for id in std::mem::take(&mut self.pending) {
@@ -194,7 +194,7 @@ impl Hosts {
 
     /// The oldest claim on the wildcard that covers an exact host, where that makes a difference.
     fn owner_of_wildcard(&self, pattern: &HostMatch, inputs: Inputs<'_>) -> Option<Claim> {
-        if !inputs.options.strict_host_ownership {
+        if !inputs.options.flags.strict_host_ownership {
             return None;
         }
         let above = HostMatch::Wildcard(pattern.wildcard_above()?);
@@ -247,7 +247,7 @@ impl Host {
         outputs: &mut Outputs<'_>,
     ) {
         let mut found = Vec::new();
-        self.admitted = if inputs.options.strict_host_ownership {
+        self.admitted = if inputs.options.flags.strict_host_ownership {
             ownership::enforce(&self.pattern, &self.claims, owner_of_wildcard, inputs.roster, &mut found).into()
         } else {
             self.claims.as_slice().into()

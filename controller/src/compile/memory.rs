@@ -70,15 +70,15 @@ impl Memory {
         let [about_config_map, ..] = &mut general;
         findings.replace(about_config_map, found);
         let mut references = (Counted::default(), Counted::default());
-        options.default_ssl_certificate.iter().for_each(|name| references.0.add(name.clone()));
-        for config_map in [&options.config_map, &options.tcp_services, &options.udp_services] {
+        options.flags.default_ssl_certificate.iter().for_each(|name| references.0.add(name.clone()));
+        for config_map in [&options.flags.config_map, &options.flags.tcp_services, &options.flags.udp_services] {
             config_map.iter().for_each(|name| references.1.add(name.clone()));
         }
         let (streams, mut about_streams) = (Made::default(), Owned::default());
         findings.replace(&mut about_streams, streams.missing(options));
         let (mut backends, mut table) =
             (Backends::default(), TableBuilder::new(globals.settings.clone(), options.fallback_certificate.clone()));
-        let default_backend = match &options.default_backend_service {
+        let default_backend = match &options.flags.default_backend_service {
             Some(name) => {
                 let reference = Reference::Default(name.clone());
                 DefaultBackend::of(name, backends.acquire(reference, &snapshot, options, &mut table), &snapshot)
@@ -143,7 +143,7 @@ impl Memory {
 
     /// Returns whether the defaults of routes are different now.
     fn follow_config_map(&mut self, changed_secrets: &[ObjectName], options: &Options) -> bool {
-        let config_map = options.config_map.as_ref().and_then(|name| self.snapshot.config_maps.get(name));
+        let config_map = options.flags.config_map.as_ref().and_then(|name| self.snapshot.config_maps.get(name));
         let other_secret = self.globals.secret.as_ref().is_some_and(|name| changed_secrets.contains(name));
         if self.config_map.as_ref() == config_map && !other_secret && !self.globals.is_outdated(&self.snapshot) {
             return false;
@@ -266,7 +266,7 @@ impl Memory {
                 self.hosts.mark(host, Work::COMPLAINTS);
             }
         }
-        let Some(name) = &options.default_backend_service else { return };
+        let Some(name) = &options.flags.default_backend_service else { return };
         if !matches!(self.default_backend.target, Target::Backend { backend, .. } if concerned.contains(&backend)) {
             return;
         }
@@ -312,7 +312,7 @@ impl Memory {
                 self.hosts.mark(*host, Work::ROUTES);
             }
         }
-        if options.default_ssl_certificate.as_ref().is_some_and(|name| changed.contains(name)) {
+        if options.flags.default_ssl_certificate.as_ref().is_some_and(|name| changed.contains(name)) {
             self.follow_default_certificate(options);
         }
     }

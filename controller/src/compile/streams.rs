@@ -128,7 +128,7 @@ impl Made {
 
 /// The ConfigMaps that flags name.
 fn names(options: &Options) -> [(Option<&ObjectName>, Transport); 2] {
-    [(options.tcp_services.as_ref(), Transport::Tcp), (options.udp_services.as_ref(), Transport::Udp)]
+    [(options.flags.tcp_services.as_ref(), Transport::Tcp), (options.flags.udp_services.as_ref(), Transport::Udp)]
 }
 
 fn flag(transport: Transport) -> &'static str {
@@ -143,7 +143,7 @@ fn port_of(key: &str, options: &Options) -> Result<u16, String> {
     let digits = Some(key).filter(|key| key.bytes().all(|byte| byte.is_ascii_digit()) && !key.starts_with('0'));
     let port = digits.and_then(|digits| digits.parse().ok());
     let port = port.ok_or_else(|| format!("{key:?} is not a port from 1 to 65535"))?;
-    if options.reserved_ports.contains(&port) {
+    if options.flags.reserved_ports.contains(&port) {
         return Err(format!("port {port} is one of the controller's own; it does not become a service"));
     }
     Ok(port)
@@ -176,7 +176,7 @@ impl Entry {
             return nothing(Reason::BackendNotFound, format!("Service {name} does not exist"));
         };
         if service.service_type == ServiceType::ExternalName {
-            if options.disable_svc_external_name {
+            if options.flags.disable_svc_external_name {
                 let text =
                     format!("Service {name} has type ExternalName, which --disable-svc-external-name switches off");
                 return nothing(Reason::UnsupportedValue, text);

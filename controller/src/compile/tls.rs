@@ -176,7 +176,7 @@ pub(super) fn default_certificate(
     snapshot: &Snapshot,
     findings: &mut Vec<Diagnostic>,
 ) -> Arc<Certificate> {
-    let Some(name) = &options.default_ssl_certificate else { return options.fallback_certificate.clone() };
+    let Some(name) = &options.flags.default_ssl_certificate else { return options.fallback_certificate.clone() };
     certificates.load(name, snapshot).unwrap_or_else(|(reason, message)| {
         let flag = ObjectRef::named(ObjectKind::Flag, "default-ssl-certificate");
         let message = format!("{message}; a self-signed certificate is served");

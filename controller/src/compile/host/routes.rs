@@ -105,7 +105,7 @@ fn context(pattern: &HostMatch, claims: &[Claim], tls: &host_tls::Outcome, input
             Some(_) => Redirect::HostHasTls,
             None => Redirect::IfForced,
         },
-        https_port: options.https_port,
+        https_port: options.flags.https_port,
     }
 }
 
@@ -147,7 +147,7 @@ impl Making<'_, '_> {
         }
         let closed = self.context.refuse.or(by.settings.refuse).is_some();
         let problem = match (pattern, owner.backend) {
-            _ if !self.inputs.options.ssl_passthrough => "--enable-ssl-passthrough is off",
+            _ if !self.inputs.options.flags.ssl_passthrough => "--enable-ssl-passthrough is off",
             (HostMatch::Wildcard(_) | HostMatch::Any, _) => "only a host without wildcard can be told by its name",
             (HostMatch::Exact(_), Backend::Resource(_) | Backend::Nothing) => "the path / has no Service",
             (HostMatch::Exact(_), Backend::Service(_)) if closed => "the host or the path / is closed",
