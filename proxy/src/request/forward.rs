@@ -136,7 +136,7 @@ pub(super) async fn forward(
     let Destination { connection, route, policy, backend, .. } = *destination;
     let worker = connection.worker();
     let mut picker = Picker::new(worker.balancer(destination.index, backend), backend, policy, worker.timers());
-    let mut tries = Tries::new(&policy.retry, &outbound.client_head().method, exchange.start());
+    let mut tries = Tries::new(&policy.retry, &outbound.head.method, exchange.start());
     let mut tried: Vec<Endpoint> = Vec::new();
     // After a stale connection the same endpoint is asked again, over HTTP/1.1 on a connection that cannot be stale.
     let mut again: Option<Picked> = None;
@@ -173,7 +173,7 @@ pub(super) async fn forward(
                 } else {
                     picker.answered(&picked, time);
                 }
-                let cookie = picker.cookie(route, connection.scheme(), &outbound.client_head().headers);
+                let cookie = picker.cookie(route, connection.scheme(), &outbound.head.headers);
                 return Ok((answered, cookie));
             }
             Err(failed) => failed,

@@ -32,34 +32,19 @@ const USUAL_HEAD: usize = 640;
 
 /// The recipe.
 pub(super) struct Outbound<'a> {
-    head: &'a Parts,
-    fields: &'a Fields<'a>,
-    told: Told<'a>,
-    switch: Option<&'a Switch>,
-    protocol: Protocol,
+    /// The client's.
+    pub(super) head: &'a Parts,
+    pub(super) fields: &'a Fields<'a>,
+    pub(super) told: Told<'a>,
+    pub(super) switch: Option<&'a Switch>,
+    pub(super) protocol: Protocol,
     /// Length of the body, where the client's head does not say it.
-    length: Option<u64>,
+    pub(super) length: Option<u64>,
 }
 
 // === impl Outbound ===
 
 impl<'a> Outbound<'a> {
-    pub(super) fn new(
-        head: &'a Parts,
-        fields: &'a Fields<'a>,
-        told: Told<'a>,
-        switch: Option<&'a Switch>,
-        protocol: Protocol,
-        length: Option<u64>,
-    ) -> Self {
-        Self { head, fields, told, switch, protocol, length }
-    }
-
-    /// The client's method and fields.
-    pub(super) fn client_head(&self) -> &Parts {
-        self.head
-    }
-
     /// What variables stand for.
     pub(super) fn scope(&self, route: &'a Route, connection: &'a Connection) -> Scope<'a> {
         let Told { client, host, request_id, certificate, .. } = self.told;
