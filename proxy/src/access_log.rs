@@ -6,7 +6,7 @@
 use crate::{
     metrics::RouteStats,
     table::Endpoint,
-    variable::{Escape, Finished, Line, LogFormat},
+    variable::{Escape, Finished, Line, LogFormat, Moment, list},
 };
 use http::{HeaderValue, Method, StatusCode, Uri, Version};
 use std::{
@@ -162,12 +162,11 @@ impl fmt::Display for Entry<'_> {
             Logged::Formatted(line) => return line.write(&self.end, f),
         };
         let Finished { status, bytes_sent, request_length, duration, attempts } = self.end;
-        let now = jiff::Zoned::now();
         write!(
             f,
             "{} - - [{}] \"{} {} {:?}\" {} {} \"{}\" \"{}\" {} {:.3} [",
             request.remote,
-            now.strftime("%d/%b/%Y:%H:%M:%S %z"),
+            Moment::Local,
             request.method,
             Escaped(request.uri.path_and_query().map_or("/", |target| target.as_str()).as_bytes()),
             request.version,
@@ -184,13 +183,17 @@ impl fmt::Display for Entry<'_> {
             f.write_str("-")?;
         }
         f.write_str("] [] ")?;
-        list(f, attempts, |f, attempt| write!(f, "{}", attempt.endpoint.address))?;
-        list(f, attempts, |f, attempt| write!(f, "{}", attempt.length))?;
-        list(f, attempts, |f, attempt| write!(f, "{:.3}", attempt.time.as_secs_f64()))?;
-        list(f, attempts, |f, attempt| match attempt.status {
-            Some(status) => write!(f, "{}", status.as_u16()),
+        list(f, attempts, "-", |f, attempt| attempt.endpoint.address.fmt(f))?;
+        f.write_char(' ')?;
+        list(f, attempts, "-", |f, attempt| attempt.length.fmt(f))?;
+        f.write_char(' ')?;
+        list(f, attempts, "-", |f, attempt| write!(f, "{:.3}", attempt.time.as_secs_f64()))?;
+        f.write_char(' ')?;
+        list(f, attempts, "-", |f, attempt| match attempt.status {
+            Some(status) => status.as_u16().fmt(f),
             None => f.write_str("-"),
         })?;
+        f.write_char(' ')?;
         write!(f, "{}", Escaped::value(request.request_id.as_ref()))
     }
 }
@@ -210,29 +213,11 @@ impl fmt::Display for RefusedEntry<'_> {
         write!(
             f,
             "{remote} - - [{}] \"{}\" {} {bytes_sent} \"-\" \"-\" {request_length} 0.000 [-] [] - - - - -",
-            jiff::Zoned::now().strftime("%d/%b/%Y:%H:%M:%S %z"),
+            Moment::Local,
             Escaped(line),
             status.as_u16(),
         )
     }
-}
-
-/// nginx's lists: `-` when empty, `, ` between tries.
-fn list(
-    f: &mut fmt::Formatter<'_>,
-    attempts: &[Attempt],
-    item: impl Fn(&mut fmt::Formatter<'_>, &Attempt) -> fmt::Result,
-) -> fmt::Result {
-    if attempts.is_empty() {
-        return f.write_str("- ");
-    }
-    for (index, attempt) in attempts.iter().enumerate() {
-        if index > 0 {
-            f.write_str(", ")?;
-        }
-        item(f, attempt)?;
-    }
-    f.write_str(" ")
 }
 
 /// Text of a client, escaped as nginx's `escape=default` does.

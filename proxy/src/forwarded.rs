@@ -6,6 +6,7 @@ mod rfc7239;
 pub(crate) use self::client::{Claims, Client};
 use crate::{
     head::Head,
+    hex,
     table::{self, Trust},
     tls::{Judgement, Verdict},
     variable::Scope,
@@ -153,11 +154,9 @@ pub(crate) fn is_client_certificate_field(name: &str) -> bool {
 
 /// A new request identifier: 128 random bits in hexadecimal, as nginx's `$request_id`.
 pub(crate) fn request_id(random: [u8; 16]) -> HeaderValue {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut text = [0; 32];
     for (pair, byte) in text.chunks_exact_mut(2).zip(random) {
-        pair[0] = DIGITS[usize::from(byte >> 4)];
-        pair[1] = DIGITS[usize::from(byte & 15)];
+        pair.copy_from_slice(&hex::digits(byte));
     }
     HeaderValue::from_bytes(&text).expect("hexadecimal digits are a valid header value")
 }

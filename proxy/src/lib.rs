@@ -24,6 +24,7 @@ mod forwarded;
 pub mod fuzzing;
 mod handle;
 mod head;
+mod hex;
 mod hop;
 mod listener;
 pub mod metrics;

@@ -10,6 +10,7 @@ mod policy;
 mod resolver;
 mod session;
 mod sessions;
+mod suite;
 mod tickets;
 mod upstream;
 mod versions;
@@ -23,6 +24,7 @@ pub use self::{
     fips::{FIPS, NotFips, check_fips, crypto_provider},
     material::{Certificate, CertificateInfo, KeyError, KeyType, MaterialError},
     policy::{SessionSettings, Tickets, TlsPolicy, TlsSettings},
+    suite::openssl_name,
     tickets::{InvalidTicketKey, TicketKey},
     upstream::{InvalidName, UpstreamTls, UpstreamTlsError, UpstreamTlsSettings, Verification},
     versions::TlsVersions,

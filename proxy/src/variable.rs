@@ -41,9 +41,9 @@ pub enum BadTemplate {
     Unclosed,
 }
 
-/// The three forms of a moment that nginx has.
+/// The three forms that nginx has of this moment. It passes when it is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Moment {
+pub(crate) enum Moment {
     Local,
     Iso8601,
     /// Seconds with milliseconds.
@@ -110,18 +110,36 @@ impl Serialize for Template {
 
 // === impl Moment ===
 
-impl Moment {
-    /// Writes this moment.
-    fn write_now(self, out: &mut impl fmt::Write) -> fmt::Result {
+impl fmt::Display for Moment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Local => write!(out, "{}", jiff::Zoned::now().strftime("%d/%b/%Y:%H:%M:%S %z")),
-            Self::Iso8601 => write!(out, "{}", jiff::Zoned::now().strftime("%Y-%m-%dT%H:%M:%S%:z")),
+            Self::Local => jiff::Zoned::now().strftime("%d/%b/%Y:%H:%M:%S %z").fmt(f),
+            Self::Iso8601 => jiff::Zoned::now().strftime("%Y-%m-%dT%H:%M:%S%:z").fmt(f),
             Self::Msec => {
                 let now = jiff::Timestamp::now().as_millisecond();
-                write!(out, "{}.{:03}", now / 1000, now % 1000)
+                write!(f, "{}.{:03}", now / 1000, now % 1000)
             }
         }
     }
+}
+
+/// nginx's lists of tries: `absent` where there was none, `, ` between them.
+pub(crate) fn list<T>(
+    f: &mut fmt::Formatter<'_>,
+    tries: &[T],
+    absent: &str,
+    item: impl Fn(&mut fmt::Formatter<'_>, &T) -> fmt::Result,
+) -> fmt::Result {
+    if tries.is_empty() {
+        return f.write_str(absent);
+    }
+    for (index, tried) in tries.iter().enumerate() {
+        if index > 0 {
+            f.write_str(", ")?;
+        }
+        item(f, tried)?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! A list can only take away from what we have: what it names and we lack is said, and never replaced by something else.
 
 use super::grammar::Objection;
-use rust_nginx_proxy::tls::{TlsPolicy, TlsSettings};
+use rust_nginx_proxy::tls::{TlsPolicy, TlsSettings, openssl_name};
 use rustls::CipherSuite;
 use std::sync::Arc;
 
@@ -15,42 +15,24 @@ struct Known {
     words: &'static [&'static str],
 }
 
-const fn known(suite: CipherSuite, name: &'static str, words: &'static [&'static str]) -> Known {
-    Known { suite, name, words }
+const fn known(suite: CipherSuite, words: &'static [&'static str]) -> Known {
+    Known { suite, name: openssl_name(suite), words }
 }
 
 /// Ours, in OpenSSL's order.
 const SUITES: [Known; 6] = [
     known(
         CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
-        "ECDHE-ECDSA-AES256-GCM-SHA384",
         &["aECDSA", "ECDSA", "AES", "AESGCM", "AES256", "SHA384"],
     ),
-    known(
-        CipherSuite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
-        "ECDHE-RSA-AES256-GCM-SHA384",
-        &["aRSA", "AES", "AESGCM", "AES256", "SHA384"],
-    ),
-    known(
-        CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
-        "ECDHE-ECDSA-CHACHA20-POLY1305",
-        &["aECDSA", "ECDSA", "CHACHA20", "SHA256"],
-    ),
-    known(
-        CipherSuite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
-        "ECDHE-RSA-CHACHA20-POLY1305",
-        &["aRSA", "CHACHA20", "SHA256"],
-    ),
+    known(CipherSuite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384, &["aRSA", "AES", "AESGCM", "AES256", "SHA384"]),
+    known(CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, &["aECDSA", "ECDSA", "CHACHA20", "SHA256"]),
+    known(CipherSuite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256, &["aRSA", "CHACHA20", "SHA256"]),
     known(
         CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
-        "ECDHE-ECDSA-AES128-GCM-SHA256",
         &["aECDSA", "ECDSA", "AES", "AESGCM", "AES128", "SHA256"],
     ),
-    known(
-        CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
-        "ECDHE-RSA-AES128-GCM-SHA256",
-        &["aRSA", "AES", "AESGCM", "AES128", "SHA256"],
-    ),
+    known(CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, &["aRSA", "AES", "AESGCM", "AES128", "SHA256"]),
 ];
 
 /// Words that all of ours have.

@@ -4,6 +4,7 @@
 //! in persistent mode it names one endpoint. Both are as in ingress-nginx, so that sessions survive a migration.
 
 use crate::{
+    hex,
     table::{Affinity, Backend, PathMatch, Route, SameSite},
     variable,
 };
@@ -75,10 +76,7 @@ impl Sessions {
 
 /// In hexadecimal, as nginx's Lua writes it.
 fn md5(text: &str) -> Box<str> {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digest = Md5::digest(text.as_bytes());
-    let digits = digest.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    digits.map(|digit| char::from(DIGITS[usize::from(digit)])).collect::<String>().into()
+    hex::text(&Md5::digest(text.as_bytes())).into()
 }
 
 // === impl NewCookie ===

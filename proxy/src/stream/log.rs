@@ -3,7 +3,7 @@
 use super::Carried;
 use crate::{
     table::{BackendKey, Endpoint, Transport},
-    variable::{Ended, Try},
+    variable::{Ended, Moment, Try},
     worker::{OpenGuard, Worker},
 };
 use std::{
@@ -122,7 +122,7 @@ impl fmt::Display for Line<'_> {
             f,
             "[{}] [{}] {} {} {} {} {:.3}",
             session.client.get().ip(),
-            jiff::Zoned::now().strftime("%d/%b/%Y:%H:%M:%S %z"),
+            Moment::Local,
             session.transport.as_str(),
             session.status.get() as u16,
             session.carried.sent.get(),

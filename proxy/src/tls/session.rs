@@ -1,13 +1,14 @@
 //! What a connection from a client agreed on in its handshake.
 
-use super::{ClientAuth, Judgement, TlsPolicy, client_auth::escaped_pem};
+use super::{ClientAuth, Judgement, TlsPolicy, client_auth::escaped_pem, openssl_name};
+use crate::hex;
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use http::HeaderValue;
 use rustls::{
     CipherSuite, ProtocolVersion, ServerConnection,
     pki_types::{CertificateDer, UnixTime},
 };
-use std::{cell::RefCell, fmt::Write as _, rc::Rc, sync::Arc};
+use std::{cell::RefCell, rc::Rc, sync::Arc};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// The handshake of one connection, as far as requests ask for it.
@@ -57,18 +58,7 @@ impl Session {
 
     /// The suite, in OpenSSL's words.
     pub(crate) fn cipher(&self) -> &'static str {
-        match self.suite {
-            Some(CipherSuite::TLS13_AES_128_GCM_SHA256) => "TLS_AES_128_GCM_SHA256",
-            Some(CipherSuite::TLS13_AES_256_GCM_SHA384) => "TLS_AES_256_GCM_SHA384",
-            Some(CipherSuite::TLS13_CHACHA20_POLY1305_SHA256) => "TLS_CHACHA20_POLY1305_SHA256",
-            Some(CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256) => "ECDHE-ECDSA-AES128-GCM-SHA256",
-            Some(CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384) => "ECDHE-ECDSA-AES256-GCM-SHA384",
-            Some(CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256) => "ECDHE-ECDSA-CHACHA20-POLY1305",
-            Some(CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256) => "ECDHE-RSA-AES128-GCM-SHA256",
-            Some(CipherSuite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384) => "ECDHE-RSA-AES256-GCM-SHA384",
-            Some(CipherSuite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256) => "ECDHE-RSA-CHACHA20-POLY1305",
-            _ => "",
-        }
+        self.suite.map_or("", openssl_name)
     }
 
     /// The client's certificate in PEM, escaped for a header field.
@@ -81,12 +71,12 @@ impl Session {
         let (_, certificate) = X509Certificate::from_der(self.chain.first()?).ok()?;
         let serial = certificate.raw_serial();
         // The number is positive, and DER may need a zero to say so.
-        Some(hexadecimal(serial.strip_prefix(&[0]).filter(|rest| !rest.is_empty()).unwrap_or(serial)).to_uppercase())
+        Some(hex::text(serial.strip_prefix(&[0]).filter(|rest| !rest.is_empty()).unwrap_or(serial)).to_uppercase())
     }
 
     /// Its SHA-1 fingerprint in hexadecimal, as nginx has it.
     pub(crate) fn client_fingerprint(&self) -> Option<String> {
-        Some(hexadecimal(digest(&SHA1_FOR_LEGACY_USE_ONLY, self.chain.first()?).as_ref()))
+        Some(hex::text(digest(&SHA1_FOR_LEGACY_USE_ONLY, self.chain.first()?).as_ref()))
     }
 
     /// What is thought of the client under these settings. Thought of once, and again when they change.
@@ -100,12 +90,4 @@ impl Session {
         *self.judged.borrow_mut() = Some((Arc::clone(auth), Rc::clone(&judgement)));
         judgement
     }
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing into a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }

@@ -4,14 +4,19 @@
 //! completed with what the end brings ([`Finished`]).
 
 use super::{
-    BadTemplate, Moment, Scope,
+    BadTemplate, Moment, Scope, list,
     pieces::{Piece, Pieces, Vocabulary},
     request::Variable,
 };
 use crate::access_log::Attempt;
 use http::StatusCode;
 use serde::{Serialize, Serializer};
-use std::{borrow::Cow, fmt, net::IpAddr, time::Duration};
+use std::{
+    borrow::Cow,
+    fmt::{self, Display as _},
+    net::IpAddr,
+    time::Duration,
+};
 
 /// The form of a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -289,44 +294,32 @@ impl Vocabulary for LogVariable {
 
 impl Late {
     fn write(self, end: &Finished<'_>, absent: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seconds = |time: Duration| format!("{:.3}", time.as_secs_f64());
+        let list = |f: &mut fmt::Formatter<'_>, item: fn(&mut fmt::Formatter<'_>, &Attempt) -> fmt::Result| {
+            list(f, end.attempts, absent, item)
+        };
         match self {
             Self::Status => write!(f, "{}", end.status.as_u16()),
             Self::BytesSent => write!(f, "{}", end.bytes_sent),
             Self::RequestLength => write!(f, "{}", end.request_length),
-            Self::RequestTime => f.write_str(&seconds(end.duration)),
-            Self::UpstreamAddress => list(end, absent, f, |attempt| attempt.endpoint.address.to_string()),
-            Self::UpstreamStatus => list(end, absent, f, |attempt| match attempt.status {
-                Some(status) => status.as_u16().to_string(),
-                None => "-".to_owned(),
+            Self::RequestTime => seconds(f, end.duration),
+            Self::UpstreamAddress => list(f, |f, attempt| attempt.endpoint.address.fmt(f)),
+            Self::UpstreamStatus => list(f, |f, attempt| match attempt.status {
+                Some(status) => status.as_u16().fmt(f),
+                None => f.write_str("-"),
             }),
-            Self::UpstreamLength => list(end, absent, f, |attempt| attempt.length.to_string()),
-            Self::UpstreamTime => list(end, absent, f, |attempt| seconds(attempt.time)),
-            Self::UpstreamConnectTime => list(end, absent, f, |attempt| seconds(attempt.connect)),
-            Self::UpstreamHeaderTime => list(end, absent, f, |attempt| match attempt.status {
-                Some(_) => seconds(attempt.header),
-                None => "-".to_owned(),
+            Self::UpstreamLength => list(f, |f, attempt| attempt.length.fmt(f)),
+            Self::UpstreamTime => list(f, |f, attempt| seconds(f, attempt.time)),
+            Self::UpstreamConnectTime => list(f, |f, attempt| seconds(f, attempt.connect)),
+            Self::UpstreamHeaderTime => list(f, |f, attempt| match attempt.status {
+                Some(_) => seconds(f, attempt.header),
+                None => f.write_str("-"),
             }),
-            Self::Time(moment) => moment.write_now(f),
+            Self::Time(moment) => moment.fmt(f),
         }
     }
 }
 
-/// nginx's lists: `, ` between tries.
-fn list(
-    end: &Finished<'_>,
-    absent: &str,
-    f: &mut fmt::Formatter<'_>,
-    item: impl Fn(&Attempt) -> String,
-) -> fmt::Result {
-    if end.attempts.is_empty() {
-        return f.write_str(absent);
-    }
-    for (index, attempt) in end.attempts.iter().enumerate() {
-        if index > 0 {
-            f.write_str(", ")?;
-        }
-        f.write_str(&item(attempt))?;
-    }
-    Ok(())
+/// As nginx writes times.
+pub(super) fn seconds(f: &mut fmt::Formatter<'_>, time: Duration) -> fmt::Result {
+    write!(f, "{:.3}", time.as_secs_f64())
 }

@@ -4,7 +4,7 @@ use super::{HOSTNAME, Moment, pieces::Vocabulary};
 use crate::{
     forwarded::Client,
     listener::Scheme,
-    table::{RouteLabels, normalize_path},
+    table::{RouteLabels, Trust, normalize_path},
     tls::{Judgement, Session},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -79,8 +79,6 @@ pub(super) enum Variable {
     Pid,
     Time(Moment),
 }
-
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// The variables without an argument. Of several names of one variable the first is the one that is written.
 static FIXED: [(&str, Variable); 51] = [
@@ -192,7 +190,7 @@ impl Variable {
                 IpAddr::V6(address) => out(&address.octets()),
             },
             Self::ForwardedFor => {
-                if list(&head.headers, &FORWARDED_FOR, out) {
+                if list(&head.headers, &Trust::X_FORWARDED_FOR, out) {
                     out(b", ");
                 }
                 out(scope.remote_text.as_bytes());
@@ -242,12 +240,7 @@ impl Variable {
             }
             Self::Hostname => out(HOSTNAME.as_bytes()),
             Self::Pid => out(itoa::Buffer::new().format(std::process::id()).as_bytes()),
-            Self::Time(moment) => {
-                let mut text = String::new();
-                // Writing into a String cannot fail.
-                let _ = moment.write_now(&mut text);
-                out(text.as_bytes());
-            }
+            Self::Time(moment) => out(moment.to_string().as_bytes()),
         }
     }
 }

@@ -1,14 +1,14 @@
 //! The form of the line that is written when a session of a TCP or UDP service is over.
 
 use super::{
-    BadTemplate, HOSTNAME, Moment,
-    log::{Escape, serialize, unquoted},
+    BadTemplate, HOSTNAME, Moment, list,
+    log::{Escape, seconds, serialize, unquoted},
     pieces::{Piece, Pieces, Vocabulary},
 };
 use crate::table::Transport;
 use serde::{Serialize, Serializer};
 use std::{
-    fmt,
+    fmt::{self, Display as _},
     net::{IpAddr, SocketAddr},
     time::Duration,
 };
@@ -165,18 +165,18 @@ impl SessionVariable {
             Self::Status => write!(f, "{}", ended.status),
             Self::BytesSent | Self::UpstreamBytesReceived => write!(f, "{}", ended.sent),
             Self::BytesReceived | Self::UpstreamBytesSent => write!(f, "{}", ended.received),
-            Self::Time => write!(f, "{:.3}", ended.duration.as_secs_f64()),
+            Self::Time => seconds(f, ended.duration),
             Self::Name if ended.backend.is_empty() => f.write_str(absent),
             Self::Name => write!(f, "{}-{}", ended.transport.as_str().to_ascii_lowercase(), ended.backend),
-            Self::UpstreamAddress => list(ended, absent, f, |tried| tried.endpoint.to_string()),
-            Self::UpstreamConnectTime => list(ended, absent, f, |tried| match tried.connected {
-                Some(time) => format!("{:.3}", time.as_secs_f64()),
-                None => "-".to_owned(),
+            Self::UpstreamAddress => list(f, ended.tries, absent, |f, tried| tried.endpoint.fmt(f)),
+            Self::UpstreamConnectTime => list(f, ended.tries, absent, |f, tried| match tried.connected {
+                Some(time) => seconds(f, time),
+                None => f.write_str("-"),
             }),
             Self::Hostname => f.write_str(&HOSTNAME),
             Self::Pid => write!(f, "{}", std::process::id()),
             Self::Nothing => f.write_str(absent),
-            Self::Moment(moment) => moment.write_now(f),
+            Self::Moment(moment) => moment.fmt(f),
         }
     }
 }
@@ -190,13 +190,4 @@ impl Vocabulary for SessionVariable {
         let known = NAMES.iter().find(|(_, known)| known == self);
         f.write_str(known.map_or("", |(name, _)| name))
     }
-}
-
-/// nginx's lists: `, ` between tries.
-fn list(ended: &Ended<'_>, absent: &str, f: &mut fmt::Formatter<'_>, item: impl Fn(&Try) -> String) -> fmt::Result {
-    if ended.tries.is_empty() {
-        return f.write_str(absent);
-    }
-    let items: Vec<_> = ended.tries.iter().map(item).collect();
-    f.write_str(&items.join(", "))
 }
