@@ -1,6 +1,6 @@
 //! Snapshot → compile → install → tell the others. The only loop with effects.
 //!
-//! The first event is handled at once; while events keep coming there is one pass per [`COALESCE`]. Compiling happens
+//! The first events are handled at once; while they keep coming there is one pass per [`COALESCE`]. Compiling happens
 //! off the threads of the runtime, so that watches, leases and health checks go on meanwhile. Nothing is installed
 //! before the objects that the first table refers to have been looked for.
 //!
@@ -24,9 +24,14 @@ use tokio::{
 };
 use tracing::{debug, error, info};
 
-/// Shortest time between two passes. A rollout of one Deployment is dozens of events; 10 ms gather most of them and
-/// stay far below what anybody can notice.
+/// Time between two passes while events keep coming. A rollout of one Deployment is dozens of events; 10 ms gather most
+/// of them and stay far below what anybody can notice.
 const COALESCE: Duration = Duration::from_millis(10);
+
+/// Passes that may follow one another without that time, when there were none for a while. A change to an Ingress is
+/// often two or three events (a Service, the Ingress, the echo of its status), and the last one should not wait for the
+/// first.
+const AT_ONCE: u32 = 8;
 
 /// How long a pass waits for objects that it is the first to refer to. Long enough for a watch to answer, short enough
 /// not to hold up the rest when one does not.
@@ -146,7 +151,8 @@ impl<M: MakeCompile> Reconciler<M> {
     async fn run(mut self) {
         // The snapshot may be there already.
         self.feed.snapshots.mark_changed();
-        let mut not_before = Instant::now();
+        // When all passes so far would have been through, were they [`COALESCE`] apart.
+        let mut paid_until = Instant::now();
         loop {
             self.outlets.heartbeat.send_replace(Instant::now());
             tokio::select! {
@@ -156,9 +162,9 @@ impl<M: MakeCompile> Reconciler<M> {
                     continue;
                 }
             }
-            sleep_until(not_before).await;
+            sleep_until(paid_until.checked_sub(COALESCE * (AT_ONCE - 1)).unwrap_or(paid_until)).await;
             self.pass().await;
-            not_before = Instant::now() + COALESCE;
+            paid_until = paid_until.max(Instant::now()) + COALESCE;
         }
     }
 
