@@ -149,7 +149,7 @@ pub(crate) fn original_uri(uri: &Uri) -> Option<HeaderValue> {
 
 /// Fields that are set only where client certificates are checked; a backend would believe a client's own.
 pub(crate) fn is_client_certificate_field(name: &str) -> bool {
-    matches!(name, "ssl-client-verify" | "ssl-client-subject-dn" | "ssl-client-issuer-dn" | "ssl-client-cert")
+    name.starts_with("ssl-client-")
 }
 
 /// A new request identifier: 128 random bits in hexadecimal, as nginx's `$request_id`.

@@ -36,7 +36,8 @@ pub(crate) fn bind(address: SocketAddr, workers: usize) -> io::Result<Vec<TcpLis
 
 /// The same for datagrams.
 pub(crate) fn bind_udp(address: SocketAddr, workers: usize) -> io::Result<Vec<UdpSocket>> {
-    drop(UdpSocket::bind(address)?);
+    // Without sharing the port: whoever else has it is found out.
+    socket(address, Type::DGRAM)?.bind(&address.into())?;
     (0..workers)
         .map(|_| {
             let socket = socket(address, Type::DGRAM)?;
@@ -68,4 +69,31 @@ pub fn unspecified(port: u16, ipv6: bool) -> Vec<SocketAddr> {
         addresses.push(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)));
     }
     addresses
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The socket of IPv6 is for IPv6 alone, or the two would be in each other's way.
+    #[test]
+    fn datagrams_come_over_both_families() {
+        // Somebody else may be quicker with a port that was free.
+        let bound = (0..20).any(|_| {
+            let free =
+                UdpSocket::bind("[::]:0").expect("this machine has IPv6").local_addr().expect("it is bound").port();
+            let both =
+                [SocketAddr::from((Ipv4Addr::UNSPECIFIED, free)), SocketAddr::from((Ipv6Addr::UNSPECIFIED, free))];
+            let sockets: Vec<_> = both.iter().map(|address| bind_udp(*address, 2)).collect();
+            sockets.iter().all(Result::is_ok)
+        });
+        assert!(bound);
+    }
+
+    #[test]
+    fn a_port_that_somebody_has_is_not_shared() {
+        let other = UdpSocket::bind("127.0.0.1:0").expect("a port is free");
+        let error = bind_udp(other.local_addr().expect("it is bound"), 1).expect_err("it is taken");
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+    }
 }

@@ -107,7 +107,10 @@ impl HostMatch {
             return Ok(Self::Any);
         }
         match text.strip_prefix("*.") {
-            Some(rest) => HostName::parse(rest).map(Self::Wildcard),
+            Some(rest) => {
+                let whole = |error: InvalidHost| InvalidHost { text: text.to_owned(), ..error };
+                HostName::parse(rest).map(Self::Wildcard).map_err(whole)
+            }
             None => HostName::parse(text).map(Self::Exact),
         }
     }

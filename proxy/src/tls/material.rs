@@ -9,6 +9,7 @@ use x509_parser::{
     extensions::{GeneralName, ParsedExtension},
     oid_registry::OID_PKIX_ACCESS_DESCRIPTOR_OCSP,
     prelude::FromDer,
+    x509::X509Name,
 };
 
 /// A certificate chain and its private key, known to belong together.
@@ -21,9 +22,17 @@ pub struct Certificate {
     ocsp_url: Option<Box<str>>,
     subject: Box<str>,
     issuer: Box<str>,
+    issuer_names: IssuerNames,
     serial: Box<str>,
     not_before: i64,
     not_after: i64,
+}
+
+/// Two attributes of the issuer's name, which dashboards group by.
+#[derive(Clone)]
+struct IssuerNames {
+    organization: Box<str>,
+    common_name: Box<str>,
 }
 
 /// What a key signs with.
@@ -44,6 +53,12 @@ pub struct CertificateInfo<'a> {
     pub subject: &'a str,
     /// Issuer, RFC 4514 style.
     pub issuer: &'a str,
+    /// The organizations of the issuer, joined by commas.
+    #[serde(skip)]
+    pub issuer_organization: &'a str,
+    /// The common name of the issuer.
+    #[serde(skip)]
+    pub issuer_common_name: &'a str,
     /// Serial number in hexadecimal.
     pub serial: &'a str,
     /// Names that the certificate is for: subject alternative names, or the common name where there are none.
@@ -122,6 +137,7 @@ impl Certificate {
             ocsp_url: responder_of(&parsed),
             subject: parsed.subject().to_string().into(),
             issuer: parsed.issuer().to_string().into(),
+            issuer_names: IssuerNames::of(parsed.issuer()),
             serial: parsed.raw_serial_as_string().into(),
             not_before: parsed.validity().not_before.timestamp(),
             not_after: parsed.validity().not_after.timestamp(),
@@ -185,11 +201,23 @@ impl Certificate {
         CertificateInfo {
             subject: &self.subject,
             issuer: &self.issuer,
+            issuer_organization: &self.issuer_names.organization,
+            issuer_common_name: &self.issuer_names.common_name,
             serial: &self.serial,
             dns_names: &self.dns_names,
             not_before: self.not_before,
             not_after: self.not_after,
         }
+    }
+}
+
+// === impl IssuerNames ===
+
+impl IssuerNames {
+    fn of(name: &X509Name<'_>) -> Self {
+        let organizations: Vec<_> = name.iter_organization().filter_map(|value| value.as_str().ok()).collect();
+        let common_name = name.iter_common_name().find_map(|value| value.as_str().ok());
+        Self { organization: organizations.join(", ").into(), common_name: common_name.unwrap_or_default().into() }
     }
 }
 
