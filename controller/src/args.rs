@@ -6,6 +6,7 @@ mod config;
 mod flag;
 mod help;
 mod registry;
+mod selector;
 mod values;
 
 pub use self::{
@@ -13,6 +14,7 @@ pub use self::{
         Admin, ClusterAccess, Demo, Election, Identity, Listen, Log, LogFormat, NodeAddress, Publish, Scope, Serve,
         Shutdown, Source, Status,
     },
+    selector::LabelSelector,
     values::BindAddress,
 };
 use self::{flag::Command, values::Values};

@@ -246,6 +246,7 @@ impl<M: MakeCompile> Reconciler<M> {
             first
         });
         self.report.log(&compiled.diagnostics);
+        self.report.process(&compiled.process);
         let last = self.outlets.passes.send_replace(Some(Arc::new(Pass { snapshot, compiled })));
         task::spawn_blocking(move || drop(last));
     }

@@ -9,7 +9,7 @@ mod model;
 mod resolved;
 
 pub use self::{
-    convert::Unconvertible,
+    convert::{ApiNode, ApiPod, Unconvertible},
     model::{
         Backend, ClassConfig, ConfigMap, EndpointPort, EndpointSlice, Ingress, IngressClass, IngressPath, IngressRule,
         IngressTls, LoadBalancerAddress, Node, ObjectName, PathType, Pod, Secret, Service, ServiceBackend, ServicePort,
@@ -17,8 +17,8 @@ pub use self::{
     },
     resolved::Resolved,
 };
-use crate::diagnostic::Diagnostic;
-use imbl::OrdMap;
+use crate::diagnostic::{Diagnostic, ObjectKind, ObjectRef};
+use imbl::{OrdMap, OrdSet};
 use std::sync::Arc;
 
 /// All objects at one moment.
@@ -45,6 +45,8 @@ pub struct Snapshot {
     /// The addresses of the nodes where ready pods of this installation run, sorted, each once; `None` where they are not
     /// known or not asked for.
     pub node_addresses: Option<Arc<[LoadBalancerAddress]>>,
+    /// Objects that are there and cannot be read; a file, where nobody can tell what the document is about.
+    pub unreadable: OrdSet<ObjectRef>,
     /// What the source itself found: unparsable documents, resources that cannot be watched.
     pub findings: Arc<[Diagnostic]>,
 }
@@ -52,6 +54,12 @@ pub struct Snapshot {
 // === impl Snapshot ===
 
 impl Snapshot {
+    /// Whether an object that is not part of it may be there nevertheless.
+    #[must_use]
+    pub fn may_be_unreadable(&self, object: &ObjectRef) -> bool {
+        self.unreadable.contains(object) || self.unreadable.iter().any(|unreadable| unreadable.kind == ObjectKind::File)
+    }
+
     /// Whether both are the same: their objects in memory, which costs no comparison of them, and their findings, which
     /// are few and made anew each time, by value.
     #[must_use]
@@ -67,6 +75,7 @@ impl Snapshot {
             host_names,
             zone,
             node_addresses,
+            unreadable,
             findings,
         } = self;
         ingresses.ptr_eq(&other.ingresses)
@@ -79,6 +88,7 @@ impl Snapshot {
             && host_names.ptr_eq(&other.host_names)
             && *zone == other.zone
             && *node_addresses == other.node_addresses
+            && *unreadable == other.unreadable
             && *findings == other.findings
     }
 }

@@ -34,8 +34,9 @@ pub fn init(log: Log) -> anyhow::Result<()> {
 fn directives(verbosity: u32) -> &'static str {
     match verbosity {
         // kube repeats each failed watch; our own watcher says it once, with the address.
-        0 | 1 => "info,kube_runtime=off,kube_client=off",
-        2 | 3 => "info,rust_nginx=debug,rust_nginx_proxy=debug,kube_runtime=off,kube_client=off",
+        // Clients decide what h2 complains about.
+        0 | 1 => "info,kube_runtime=off,kube_client=off,h2=off",
+        2 | 3 => "info,rust_nginx=debug,rust_nginx_proxy=debug,kube_runtime=off,kube_client=off,h2=off",
         // Nothing is finer than this: what libraries say about single bytes is not even built in.
         _ => "debug,hyper_util=info",
     }

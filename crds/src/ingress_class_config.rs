@@ -38,7 +38,7 @@ pub struct IngressClassConfigSpec {
     pub use_port_in_redirects: Option<bool>,
     /// Status of redirects to HTTPS: 301, 302, 307 or 308. Key `http-redirect-code`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 301, max = 308))]
+    #[schemars(extend("enum" = [301, 302, 307, 308]))]
     pub http_redirect_code: Option<u16>,
     /// Prefixes of declared paths that are never redirected to HTTPS. Key `no-tls-redirect-locations`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -164,5 +164,12 @@ async fn cleartext_is_not_a_way_around() -> Result<()> {
     site.subject.get("a.test", "/").await?.expect(403)?;
     site.subject.get("tls.test", "/").await?.expect(308)?;
     site.subject.get("a.test", "/.well-known/acme-challenge/x").await?.expect(200)?;
-    Ok(())
+    // What a proxy in front says about the scheme saves the redirect, and shows no certificate.
+    site.files.put("settings.yaml", [config_map("settings", &[("use-forwarded-headers", "true")])])?;
+    let claims = Request::get("tls.test", "/").header("x-forwarded-proto", "https");
+    wait::until("claims about the scheme are believed", async || {
+        rust_nginx_tests::client::send(site.subject.http(), &claims).await?.expect(403)?;
+        Ok(())
+    })
+    .await
 }

@@ -6,6 +6,7 @@ pub use self::listen::Listen;
 use super::{
     Environment,
     flag::{Effect, Flag},
+    selector::LabelSelector,
     values::{BindAddress, Values},
 };
 use crate::{compile::Flags, snapshot::ObjectName};
@@ -63,7 +64,7 @@ pub struct Demo {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     /// `--manifests`
-    Manifests(PathBuf),
+    Manifests(PathBuf, Scope),
     /// A cluster.
     Cluster(ClusterAccess),
 }
@@ -89,7 +90,7 @@ pub enum Scope {
     /// One: `--watch-namespace`.
     Namespace(String),
     /// Those with labels: `--watch-namespace-selector`.
-    Selector(String),
+    Selector(LabelSelector),
 }
 
 /// Who we are: `POD_NAME` and `POD_NAMESPACE`. They need not name a real Pod.
@@ -262,9 +263,14 @@ impl Source {
         });
         let certificate_authority = values.path("certificate-authority");
         let namespace = values.text("watch-namespace");
-        let selector = values.text("watch-namespace-selector");
+        let selector = values.parse("watch-namespace-selector", LabelSelector::ACCEPTED, LabelSelector::parse);
+        let scope = match (namespace, selector) {
+            (Some(namespace), _) => Scope::Namespace(namespace),
+            (None, Some(selector)) => Scope::Selector(selector),
+            (None, None) => Scope::All,
+        };
         if let Some(directory) = values.path("manifests") {
-            return Self::Manifests(directory);
+            return Self::Manifests(directory, scope);
         }
         let in_cluster = environment.get("KUBERNETES_SERVICE_HOST").is_some();
         if kubeconfig.is_none() && !values.is_given("apiserver-host") && !in_cluster {
@@ -274,11 +280,6 @@ impl Source {
                     .to_owned(),
             );
         }
-        let scope = match (namespace, selector) {
-            (Some(namespace), _) => Scope::Namespace(namespace),
-            (None, Some(selector)) => Scope::Selector(selector),
-            (None, None) => Scope::All,
-        };
         Self::Cluster(ClusterAccess { kubeconfig, api_server, certificate_authority, scope })
     }
 }
@@ -329,7 +330,12 @@ fn flags(values: &mut Values, listen: &Listen, admin: &Admin) -> Flags {
         ingress_class: values.required_text("ingress-class"),
         ingress_class_by_name: values.switch("ingress-class-by-name"),
         watch_ingress_without_class: values.switch("watch-ingress-without-class"),
-        annotations_prefix: values.required_text("annotations-prefix").trim_end_matches('/').to_owned(),
+        annotations_prefix: values
+            .parse("annotations-prefix", "the name of a domain such as nginx.ingress.kubernetes.io", |text| {
+                let prefix = text.trim_end_matches('/');
+                LabelSelector::is_domain(prefix).then(|| prefix.to_owned())
+            })
+            .unwrap_or_default(),
         config_map: values.object("configmap"),
         default_backend_service: values.object("default-backend-service"),
         default_ssl_certificate: values.object("default-ssl-certificate"),

@@ -1,6 +1,6 @@
 use super::{
-    Admin, BindAddress, Environment, Identity, Invocation, LogFormat, NodeAddress, Publish, Scope, Serve, Source,
-    flag::Effect, parse, registry::FLAGS,
+    Admin, BindAddress, Environment, Identity, Invocation, LabelSelector, LogFormat, NodeAddress, Publish, Scope,
+    Serve, Source, flag::Effect, parse, registry::FLAGS,
 };
 use crate::{compile::ProcessSettings, snapshot::ObjectName};
 use std::{
@@ -63,7 +63,7 @@ fn address(text: &str) -> SocketAddr {
 #[test]
 fn defaults_are_those_of_the_documentation() {
     let config = serve("--manifests=dir");
-    assert_eq!(config.source, Source::Manifests("dir".into()));
+    assert_eq!(config.source, Source::Manifests("dir".into(), Scope::All));
     assert_eq!(config.compile.controller_class, "rust-nginx.io/ingress-controller");
     assert_eq!(config.compile.ingress_class, "rust-nginx");
     assert_eq!(config.compile.annotations_prefix, "nginx.ingress.kubernetes.io");
@@ -150,7 +150,7 @@ fn somewhere_to_read_from_is_needed() {
         panic!("a pod reads its cluster");
     };
     assert_eq!(access.kubeconfig, None);
-    assert_eq!(access.scope, Scope::Selector("team=a".into()));
+    assert_eq!(access.scope, Scope::Selector(LabelSelector::parse("team=a").unwrap()));
     let Source::Cluster(access) = serve("--kubeconfig=k --watch-namespace=shop").source else {
         panic!("a kubeconfig means a cluster");
     };
@@ -171,7 +171,7 @@ fn flags_come_from_the_environment_too() {
         ("POD_NAMESPACE", "edge"),
     ]);
     let config = serve_in("--controller-class=from-flag", &variables);
-    assert_eq!(config.source, Source::Manifests("dir".into()));
+    assert_eq!(config.source, Source::Manifests("dir".into(), Scope::All));
     assert_eq!(config.compile.controller_class, "from-flag");
     assert_eq!(config.identity, Identity { pod_name: "pod-1".into(), pod_namespace: "edge".into() });
     assert_eq!(config.election.map(|election| election.lease), ObjectName::parse("edge/rust-nginx-leader"));

@@ -241,7 +241,7 @@ mod tests {
     fn the_demo_is_a_serve_that_anybody_could_type() {
         let line = line("/home/a b");
         let serve = line.parse().unwrap();
-        assert_eq!(serve.source, Source::Manifests("/home/a b".into()));
+        assert_eq!(serve.source, Source::Manifests("/home/a b".into(), crate::args::Scope::All));
         assert_eq!(serve.compile.https_port, 8443);
         assert_eq!(serve.warnings, Vec::<String>::new());
         assert_eq!(

@@ -153,9 +153,9 @@ impl Running {
         let resolver = dns::Resolver::new(config.resolv_conf.clone());
         let referred = references.clone();
         let feed = match &config.source {
-            Source::Manifests(directory) => {
+            Source::Manifests(directory, scope) => {
                 let (snapshots_sender, snapshots) = watch::channel(None);
-                spawn(&mut parts, "the file source", files::run(directory.clone(), snapshots_sender));
+                spawn(&mut parts, "the file source", files::run(directory.clone(), scope.clone(), snapshots_sender));
                 metrics.watch_passes(passes.clone(), alone.subscribe());
                 Feed { snapshots, coverage: watch::channel(Coverage::Everything).1 }
             }

@@ -25,6 +25,7 @@ use super::{
     Options, about_ingress,
     config_map::Globals,
     grammar::{self, Objection, Value},
+    ownership,
     route::RouteSettings,
 };
 use crate::{
@@ -49,6 +50,7 @@ pub struct Annotation {
     pub reach: Reach,
     /// How much harm its author can do.
     pub risk: Risk,
+    checks: bool,
     /// What it does.
     pub doc: &'static str,
     serving: Serving,
@@ -129,9 +131,6 @@ const GROUPS: [&[Annotation]; 16] = [
 /// Prefix of the annotations that ingress-nginx does not have; it cannot be changed.
 const OWN_PREFIX: &str = "rust-nginx.io";
 
-/// Those with this prefix that are read elsewhere.
-const READ_ELSEWHERE: &[&str] = &[super::ownership::ALLOW_NAMESPACES];
-
 static OWN_BY_NAME: LazyLock<HashMap<&'static str, &'static Annotation>> =
     LazyLock::new(|| own_registry().map(|annotation| (annotation.name, annotation)).collect());
 
@@ -162,10 +161,16 @@ pub(super) fn read(
         let known = BY_NAME.get(name).copied();
         reading.annotation(key, known, text, || grammar::hint(name, registry().map(|known| known.name)));
     }
-    for (key, name, text) in prefixed(ingress, OWN_PREFIX).filter(|(key, ..)| !READ_ELSEWHERE.contains(key)) {
+    for (key, name, text) in prefixed(ingress, OWN_PREFIX) {
+        if key == ownership::ALLOW_NAMESPACES {
+            reading.allow_namespaces(key, text);
+            continue;
+        }
         let known = OWN_BY_NAME.get(name).copied();
         if known.is_some() || &*options.flags.annotations_prefix != OWN_PREFIX {
-            reading.annotation(key, known, text, || grammar::hint(name, own_registry().map(|known| known.name)));
+            let read_elsewhere = ownership::ALLOW_NAMESPACES.rsplit('/').next();
+            let names = own_registry().map(|known| known.name).chain(read_elsewhere);
+            reading.annotation(key, known, text, || grammar::hint(name, names));
         }
     }
     let mut outcome = reading.outcome;
@@ -202,13 +207,16 @@ impl Reading<'_> {
         let text = trim_lines(text);
         if let Some(word) = self.globals.blocked_words.iter().find(|word| text.contains(&***word)) {
             let message = format!("the value holds {word:?}, which annotation-value-word-blocklist forbids");
-            self.close(key, &message, Reach::Path);
+            self.close(key, &message, known.map_or(Reach::Path, Annotation::reach_when_refused));
             return;
         }
         let Some(annotation) = known else {
-            let message = format!("no annotation has this name{}", hint());
+            let hint = hint();
             let object = about_ingress(&self.ingress.name);
-            self.findings.push(Diagnostic::info(object, Reason::UnknownKey, field(key), message));
+            // Most likely a mistake, and perhaps a guard that is not there; everything else may be somebody else's.
+            let diagnostic = if hint.is_empty() { Diagnostic::info } else { Diagnostic::warning };
+            let message = format!("no annotation has this name{hint}");
+            self.findings.push(diagnostic(object, Reason::UnknownKey, field(key), message));
             return;
         };
         match annotation.serving {
@@ -218,7 +226,7 @@ impl Reading<'_> {
             _ if annotation.risk > self.globals.max_risk && !text.is_empty() => {
                 let (risk, max) = (annotation.risk, self.globals.max_risk);
                 let message = format!("its risk is {risk:?}, and annotations-risk-level accepts no more than {max:?}");
-                self.close(key, &message, Reach::Path);
+                self.close(key, &message, annotation.reach_when_refused());
             }
             Serving::Served(_) if text.is_empty() => {
                 self.warn(key, Reason::AnnotationParsingFailed, "the value is empty; the default holds".to_owned());
@@ -248,6 +256,17 @@ impl Reading<'_> {
                 let message = format!("has no effect: {why}");
                 self.findings.push(Diagnostic::info(object, Reason::UnsupportedValue, field(key), message));
             }
+        }
+    }
+
+    fn allow_namespaces(&mut self, key: &str, text: &str) {
+        let bad: Vec<_> = ownership::listed(text).filter(|name| !ownership::is_namespace(name)).collect();
+        if !bad.is_empty() {
+            let message = format!(
+                "{:?} is no name of a namespace and lets nobody in; names are separated by commas, and * is for all",
+                bad.join(", ")
+            );
+            self.warn(key, Reason::AnnotationParsingFailed, message);
         }
     }
 
@@ -297,13 +316,25 @@ impl Annotation {
         matches!(self.serving, Serving::Guard(_))
     }
 
+    /// What is closed when somebody forbids the annotation. What checks clients or pods does so for the whole host, so that
+    /// without it all of that would be open.
+    fn reach_when_refused(&self) -> Reach {
+        if self.checks { self.reach } else { Reach::Path }
+    }
+
     const fn new(name: &'static str, value: Value, default: &'static str) -> Self {
         let (reach, risk, serving) = (Reach::Path, Risk::Low, Serving::NotYet);
-        Self { name, alias_of: None, value, default, reach, risk, doc: "", serving }
+        Self { name, alias_of: None, value, default, reach, risk, checks: false, doc: "", serving }
     }
 
     const fn alias_of(mut self, name: &'static str) -> Self {
         self.alias_of = Some(name);
+        self
+    }
+
+    /// It takes part in checking who is on the other side of TLS.
+    const fn checks(mut self) -> Self {
+        self.checks = true;
         self
     }
 

@@ -36,6 +36,7 @@ impl Changes {
             host_names,
             zone,
             node_addresses: _,
+            unreadable: _,
             findings,
         } = new;
         let same_findings = Arc::ptr_eq(&old.findings, findings) || old.findings == *findings;

@@ -32,6 +32,7 @@ use rust_nginx_proxy::table::{Hsts, Policy, Settings};
 use std::{
     borrow::Cow,
     collections::{BTreeMap, HashMap},
+    net::IpAddr,
     sync::{Arc, LazyLock},
 };
 
@@ -209,13 +210,25 @@ impl Draft {
             for (key, text) in &config_map.data {
                 draft.apply(key, text, &object, findings);
             }
+            let ProcessSettings { bind_addresses, disable_ipv6, .. } = &draft.process;
+            if *disable_ipv6 && !bind_addresses.is_empty() && bind_addresses.iter().all(IpAddr::is_ipv6) {
+                let message = "disable-ipv6 leaves none of these addresses: every IPv4 address is bound";
+                findings.push(Diagnostic::warning(object.clone(), Reason::Conflict, "data[bind-address]", message));
+            }
             if let Err((reason, message)) = draft.tls.load_key(snapshot) {
                 findings.push(Diagnostic::warning(object, reason, "data[ssl-session-ticket-key]", message));
             }
         } else {
             let flag = ObjectRef::named(ObjectKind::Flag, "configmap");
-            let message = format!("ConfigMap {name} does not exist; the defaults hold");
-            findings.push(Diagnostic::info(flag, Reason::RefNotFound, "", message));
+            let (reason, message) = if snapshot.may_be_unreadable(&ObjectRef::namespaced(ObjectKind::ConfigMap, name)) {
+                draft.closed = true;
+                let message = "is not there, and there is a document that cannot be read and may be it: nobody knows what \
+                               it guards, and every path answers 503";
+                (Reason::Unparsable, format!("ConfigMap {name} {message}"))
+            } else {
+                (Reason::RefNotFound, format!("ConfigMap {name} does not exist; the defaults hold"))
+            };
+            findings.push(Diagnostic::warning(flag, reason, "", message));
         }
         draft
     }
@@ -294,7 +307,11 @@ impl Draft {
         match outcome {
             Ok(()) => {}
             Err(Objection::Malformed(message)) => {
-                warn(Reason::UnsupportedValue, format!("{message}; {}", key.instead()));
+                let instead = match object.kind {
+                    ObjectKind::IngressClassConfig => "it is as if it were left out".to_owned(),
+                    _ => key.instead(),
+                };
+                warn(Reason::UnsupportedValue, format!("{message}; {instead}"));
             }
             Err(Objection::Partly(message)) => warn(Reason::UnsupportedValue, message),
         }

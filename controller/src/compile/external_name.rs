@@ -93,9 +93,9 @@ mod tests {
         Service {
             name: ObjectName::new("a", "x"),
             service_type: ServiceType::ExternalName,
-            cluster_ips: Vec::new(),
+            cluster_ips: Box::default(),
             external_name: Some(external.to_owned()),
-            external_ips: Vec::new(),
+            external_ips: Box::default(),
             ports: ports
                 .iter()
                 .map(|(name, port, target)| ServicePort {
@@ -106,7 +106,7 @@ mod tests {
                     app_protocol: None,
                 })
                 .collect(),
-            load_balancer: Vec::new(),
+            load_balancer: Box::default(),
             publish_not_ready: false,
             traffic_distribution: None,
             annotations: Default::default(),

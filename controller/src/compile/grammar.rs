@@ -156,6 +156,12 @@ pub(super) fn unless_false(text: &str) -> bool {
     !text.is_empty() && boolean(text) != Ok(false)
 }
 
+/// What is wrong with a regular expression. The message of the library shows the expression on lines of its own first.
+pub(super) fn reason_of_regex(error: &impl fmt::Display) -> String {
+    let text = error.to_string();
+    text.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned()
+}
+
 /// Ends a sentence about an unknown name with the name that was probably meant.
 pub(super) fn hint(name: &str, known: impl Iterator<Item = &'static str>) -> String {
     match known.map(|known| (distance(name, known), known)).min() {

@@ -164,7 +164,8 @@ fn path(entry: &IngressPath) -> Result<(PathMatch, Option<String>), String> {
     }
     let remark = (normal != written)
         .then(|| format!("{written:?} is served as {normal:?}: paths are compared decoded and in normal form"));
-    let path = normal.into();
+    // As written: the text is there already.
+    let path = if *normal == *entry.path { entry.path.clone() } else { normal.into() };
     let path = match entry.path_type {
         PathType::Exact => PathMatch::Exact(path),
         PathType::Prefix | PathType::ImplementationSpecific => PathMatch::Prefix(path),

@@ -22,7 +22,7 @@ use super::{
     tls::{self, Certificates},
 };
 use crate::{
-    diagnostic::Diagnostic,
+    diagnostic::{Diagnostic, ObjectKind, ObjectRef},
     snapshot::{ConfigMap, Ingress, ObjectName, Snapshot},
 };
 use imbl::OrdSet;
@@ -38,6 +38,8 @@ pub(super) struct Memory {
     snapshot: Snapshot,
     /// The ConfigMap that `globals` was read from.
     config_map: Option<Arc<ConfigMap>>,
+    /// It is not there and may be a document that cannot be read.
+    config_map_is_unreadable: bool,
     globals: Globals,
     /// For the Ingresses of classes that have their own.
     by_class: ByClass,
@@ -88,6 +90,7 @@ impl Memory {
         let mut memory = Self {
             snapshot,
             config_map: None,
+            config_map_is_unreadable: false,
             globals,
             by_class: ByClass::new(),
             default_backend,
@@ -143,11 +146,18 @@ impl Memory {
 
     /// Returns whether the defaults of routes are different now.
     fn follow_config_map(&mut self, changed_secrets: &[ObjectName], options: &Options) -> bool {
-        let config_map = options.flags.config_map.as_ref().and_then(|name| self.snapshot.config_maps.get(name));
+        let name = options.flags.config_map.as_ref();
+        let config_map = name.and_then(|name| self.snapshot.config_maps.get(name));
+        let closed = config_map.is_none()
+            && name.is_some_and(|name| {
+                self.snapshot.may_be_unreadable(&ObjectRef::namespaced(ObjectKind::ConfigMap, name))
+            });
         let other_secret = self.globals.secret.as_ref().is_some_and(|name| changed_secrets.contains(name));
-        if self.config_map.as_ref() == config_map && !other_secret && !self.globals.is_outdated(&self.snapshot) {
+        let same = self.config_map.as_ref() == config_map && self.config_map_is_unreadable == closed;
+        if same && !other_secret && !self.globals.is_outdated(&self.snapshot) {
             return false;
         }
+        self.config_map_is_unreadable = closed;
         self.config_map = config_map.cloned();
         let mut found = Vec::new();
         let globals = config_map::read(&self.snapshot, options, &mut found);

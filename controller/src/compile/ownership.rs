@@ -31,9 +31,20 @@ pub(super) fn enforce(
 }
 
 fn allows(owner: &Ingress, other: &Ingress) -> bool {
-    let listed = owner.annotations.get(ALLOW_NAMESPACES).map_or("", String::as_str);
+    let text = owner.annotations.get(ALLOW_NAMESPACES).map_or("", String::as_str);
     owner.name.namespace == other.name.namespace
-        || listed.split(',').map(str::trim).any(|allowed| allowed == "*" || *allowed == *other.name.namespace)
+        || listed(text).any(|allowed| allowed == "*" || *allowed == *other.name.namespace)
+}
+
+/// The items of the annotation.
+pub(super) fn listed(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(str::trim).filter(|name| !name.is_empty())
+}
+
+/// Whether an item can be meant: `*`, or a name as a Namespace has it (RFC 1123 label).
+pub(super) fn is_namespace(name: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    name == "*" || name.len() <= 63 && name.bytes().all(allowed) && !name.starts_with('-') && !name.ends_with('-')
 }
 
 fn refusal(pattern: &HostMatch, owner: &Translated, refused: &Translated, claim: Claim) -> Diagnostic {

@@ -29,8 +29,10 @@ pub(super) struct ProxySsl {
     pub(super) versions: Option<TlsVersions>,
     /// Suites of TLS 1.2 in `proxy-ssl-ciphers`.
     pub(super) cipher_suites: Option<Vec<CipherSuite>>,
-    /// One of them cannot be understood.
+    /// Whether or how endpoints are checked cannot be understood.
     pub(super) broken: bool,
+    /// One of the others cannot be understood; it only counts with a Secret, as they do.
+    pub(super) broken_detail: bool,
 }
 
 /// TLS to the endpoints of some paths; an error closes them.
@@ -119,7 +121,7 @@ pub(super) fn of_ingress(
     found: &mut Vec<Diagnostic>,
 ) -> EndpointTls {
     let Some(says) = &by.settings.proxy_ssl else { return Ok(None) };
-    if says.broken {
+    if says.broken || says.broken_detail && says.has_secret() {
         return Err(Closed);
     }
     let mut close = |name, reason, message: String| {

@@ -132,18 +132,17 @@ impl RouteSettings {
         if self.no_tls_redirect.iter().any(|prefix| path.as_str().starts_with(&**prefix)) {
             return Box::default();
         }
-        if !redirects {
-            return if context.certificate_needed {
-                Box::new([Filter::TlsOnly(TlsOnly { status: StatusCode::FORBIDDEN })])
-            } else {
-                Box::default()
-            };
-        }
-        Box::new([Filter::HttpsRedirect(HttpsRedirect {
-            code: self.redirect_code,
-            preserve_trailing_slash: self.preserve_trailing_slash,
-            port: self.use_port_in_redirects.then_some(context.https_port),
-        })])
+        let redirect = redirects.then(|| {
+            Filter::HttpsRedirect(HttpsRedirect {
+                code: self.redirect_code,
+                preserve_trailing_slash: self.preserve_trailing_slash,
+                port: self.use_port_in_redirects.then_some(context.https_port),
+            })
+        });
+        // Also behind a redirect: that one believes a proxy in front about the scheme, and nobody can show a certificate
+        // in cleartext.
+        let tls_only = Filter::TlsOnly(TlsOnly { status: StatusCode::FORBIDDEN });
+        redirect.into_iter().chain(context.certificate_needed.then_some(tls_only)).collect()
     }
 }
 

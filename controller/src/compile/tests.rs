@@ -331,7 +331,11 @@ mod properties {
 
     fn path() -> impl Strategy<Value = IngressPath> {
         let path_type = select(vec![PathType::Exact, PathType::Prefix, PathType::ImplementationSpecific]);
-        (text(), path_type, backend()).prop_map(|(path, path_type, backend)| IngressPath { path, path_type, backend })
+        (text(), path_type, backend()).prop_map(|(path, path_type, backend)| IngressPath {
+            path: path.into(),
+            path_type,
+            backend,
+        })
     }
 
     fn annotations() -> impl Strategy<Value = BTreeSet<(String, String)>> {
@@ -341,8 +345,10 @@ mod properties {
     }
 
     fn ingress() -> impl Strategy<Value = Ingress> {
-        let rule = (text(), option::of(vec(path(), 0..4))).prop_map(|(host, paths)| IngressRule { host, paths });
-        let tls = (vec(text(), 0..3), text()).prop_map(|(hosts, name)| IngressTls { hosts, secret_name: name.into() });
+        let rule = (text(), option::of(vec(path(), 0..4)))
+            .prop_map(|(host, paths)| IngressRule { host, paths: paths.map(Into::into) });
+        let tls = (vec(text(), 0..3), text())
+            .prop_map(|(hosts, name)| IngressTls { hosts: hosts.into(), secret_name: name.into() });
         let parts = (text(), any::<i32>(), annotations(), option::of(backend()), vec(rule, 0..4), vec(tls, 0..2));
         parts.prop_map(|(name, created, annotations, default_backend, rules, tls)| Ingress {
             name: ObjectName::new("default", name),
@@ -352,9 +358,9 @@ mod properties {
             annotations: annotations.into_iter().collect(),
             class_name: Some("rust-nginx".into()),
             default_backend,
-            rules,
-            tls,
-            status: Vec::new(),
+            rules: rules.into(),
+            tls: tls.into(),
+            status: Box::default(),
             status_writer: None,
         })
     }

@@ -11,7 +11,10 @@ use prometheus::{
     core::{Collector, Desc},
     proto::MetricFamily,
 };
-use rust_nginx_proxy::metrics::ConstantLabels;
+use rust_nginx_proxy::{
+    metrics::ConstantLabels,
+    tls::{Certificate, CertificateInfo, KeyType},
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
     hash::Hasher as _,
@@ -21,6 +24,19 @@ use tokio::sync::watch;
 
 /// Labels of the certificate metrics; they carry no constant labels.
 const CERTIFICATE: [&str; 5] = ["namespace", "class", "host", "secret_name", "identifier"];
+
+/// Labels of what certificates say about themselves: the same, and more.
+const CERTIFICATE_INFO: [&str; 9] = [
+    "namespace",
+    "class",
+    "host",
+    "secret_name",
+    "identifier",
+    "issuer_organization",
+    "issuer_common_name",
+    "serial_number",
+    "public_key_algorithm",
+];
 
 /// Reads the latest pass.
 #[derive(Debug)]
@@ -36,8 +52,7 @@ struct ServedCertificate<'a> {
     namespace: &'a str,
     secret: &'a str,
     host: String,
-    serial: &'a str,
-    not_after: i64,
+    certificate: &'a Certificate,
 }
 
 // === impl ObjectCollector ===
@@ -86,24 +101,39 @@ impl ObjectCollector {
     }
 
     fn certificates(&self, pass: &Pass) -> Vec<MetricFamily> {
-        let name = |name: &str| format!("{PREFIX}{name}");
-        let expiry = GaugeVec::new(
-            Opts::new(name("ssl_expire_time_seconds"), "When the certificate expires, in seconds since the epoch"),
-            &CERTIFICATE,
-        )
-        .expect("names and labels are constants that Prometheus accepts");
-        for certificate in served_certificates(pass) {
-            let identifier = format!("-{}", decimal(certificate.serial));
+        let gauge = |name: &str, help: &str, labels: &[&str]| {
+            GaugeVec::new(Opts::new(format!("{PREFIX}{name}"), help), labels)
+                .expect("names and labels are constants that Prometheus accepts")
+        };
+        let help = "When the certificate expires, in seconds since the epoch";
+        let expiry = gauge("ssl_expire_time_seconds", help, &CERTIFICATE);
+        let info = gauge("ssl_certificate_info", "What the certificate says about itself", &CERTIFICATE_INFO);
+        for ServedCertificate { namespace, secret, host, certificate } in served_certificates(pass) {
+            let CertificateInfo { serial, not_after, issuer_organization, issuer_common_name, .. } = certificate.info();
+            let serial = decimal(serial);
+            let identifier = format!("-{serial}");
+            let labels = [namespace, &self.constant.controller_class, &host, secret, &identifier];
+            expiry.with_label_values(&labels).set(not_after as f64);
+            let algorithm = match certificate.key_type() {
+                KeyType::Rsa => "RSA",
+                KeyType::Ecdsa => "ECDSA",
+                KeyType::Other => "Ed25519",
+            };
+            let [namespace, class, host, secret, identifier] = labels;
             let labels = [
-                certificate.namespace,
-                &self.constant.controller_class,
-                &certificate.host,
-                certificate.secret,
-                &identifier,
+                namespace,
+                class,
+                host,
+                secret,
+                identifier,
+                issuer_organization,
+                issuer_common_name,
+                &serial,
+                algorithm,
             ];
-            expiry.with_label_values(&labels).set(certificate.not_after as f64);
+            info.with_label_values(&labels).set(1.0);
         }
-        expiry.collect()
+        expiry.collect().into_iter().chain(info.collect()).collect()
     }
 }
 
@@ -133,7 +163,7 @@ fn served_certificates(pass: &Pass) -> Vec<ServedCertificate<'_>> {
         .sorted()
         .into_iter()
         .filter(|(_, certificate)| *certificate != default)
-        .map(|(host, certificate)| (host.to_string(), certificate.info()))
+        .map(|(host, certificate)| (host.to_string(), &**certificate))
         .collect();
     let mut ingresses: Vec<&Arc<Ingress>> =
         pass.compiled.ingresses.iter().filter_map(|name| pass.snapshot.ingresses.get(name)).collect();
@@ -144,14 +174,13 @@ fn served_certificates(pass: &Pass) -> Vec<ServedCertificate<'_>> {
         for tls in ingress.tls.iter().filter(|tls| !tls.secret_name.is_empty()) {
             for host in &tls.hosts {
                 let host = host.to_ascii_lowercase();
-                let Some(info) = certificates.get(&host) else { continue };
+                let Some(&certificate) = certificates.get(&host) else { continue };
                 if seen.insert(host.clone()) {
                     served.push(ServedCertificate {
                         namespace: &ingress.name.namespace,
                         secret: &tls.secret_name,
                         host,
-                        serial: info.serial,
-                        not_after: info.not_after,
+                        certificate,
                     });
                 }
             }

@@ -183,7 +183,7 @@ async fn a_few_events_in_a_row_wait_for_nothing() {
     let started = Instant::now();
     for number in 1..=AT_ONCE {
         fixture.publish(&[&number.to_string()]);
-        fixture.installed(number.into()).await;
+        fixture.installed(number).await;
     }
     assert!(started.elapsed() < COALESCE, "{:?}", started.elapsed());
     fixture.publish(&["100"]);

@@ -1,7 +1,9 @@
 //! API structs → model, at the border.
 //!
 //! Every API struct is destructured field by field: a field that a newer API adds breaks the build here and asks to be
-//! read or to be ignored on purpose. Inside, only the model exists.
+//! read or to be ignored on purpose. Inside, only the model exists, and its lists are boxed slices: a list is decoded into
+//! room for four elements or more, which a `Vec` of what its elements become would keep. With 20,000 Ingresses that is
+//! 50 MB.
 
 mod class_config;
 mod endpoint_slice;
@@ -9,6 +11,8 @@ mod ingress;
 mod installation;
 mod plain;
 mod service;
+
+pub use self::installation::{ApiNode, ApiPod};
 
 use super::ObjectName;
 use jiff::Timestamp;

@@ -36,11 +36,11 @@ pub struct Ingress {
     /// `spec.defaultBackend`.
     pub default_backend: Option<Backend>,
     /// `spec.rules`.
-    pub rules: Vec<IngressRule>,
+    pub rules: Box<[IngressRule]>,
     /// `spec.tls`.
-    pub tls: Vec<IngressTls>,
+    pub tls: Box<[IngressTls]>,
     /// Addresses in `status.loadBalancer.ingress`.
-    pub status: Vec<LoadBalancerAddress>,
+    pub status: Box<[LoadBalancerAddress]>,
     /// Who wrote them, by `metadata.managedFields`, when it was one program only and one of ours.
     pub status_writer: Option<Arc<str>>,
 }
@@ -51,14 +51,14 @@ pub struct IngressRule {
     /// `host`, empty for every host.
     pub host: String,
     /// `http.paths`; `None` when the rule has no `http`.
-    pub paths: Option<Vec<IngressPath>>,
+    pub paths: Option<Box<[IngressPath]>>,
 }
 
 /// `spec.rules[].http.paths[]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IngressPath {
     /// `path`, empty when absent.
-    pub path: String,
+    pub path: Arc<str>,
     /// `pathType`.
     pub path_type: PathType,
     /// `backend`.
@@ -111,7 +111,7 @@ pub enum ServicePortRef {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IngressTls {
     /// `hosts`.
-    pub hosts: Vec<String>,
+    pub hosts: Box<[String]>,
     /// `secretName`, empty when absent.
     pub secret_name: Arc<str>,
 }
@@ -146,15 +146,15 @@ pub struct Service {
     /// `spec.type`.
     pub service_type: ServiceType,
     /// `spec.clusterIPs` (or `clusterIP`), without `None`; empty for headless Services.
-    pub cluster_ips: Vec<IpAddr>,
+    pub cluster_ips: Box<[IpAddr]>,
     /// `spec.externalName`.
     pub external_name: Option<String>,
     /// `spec.externalIPs`.
-    pub external_ips: Vec<String>,
+    pub external_ips: Box<[String]>,
     /// `spec.ports`.
-    pub ports: Vec<ServicePort>,
+    pub ports: Box<[ServicePort]>,
     /// Addresses in `status.loadBalancer.ingress`.
-    pub load_balancer: Vec<LoadBalancerAddress>,
+    pub load_balancer: Box<[LoadBalancerAddress]>,
     /// `spec.publishNotReadyAddresses`.
     pub publish_not_ready: bool,
     /// `spec.trafficDistribution`.
@@ -238,7 +238,7 @@ pub struct Secret {
     /// `type`.
     pub secret_type: String,
     /// `data`, and `stringData` in files.
-    pub data: BTreeMap<String, Vec<u8>>,
+    pub data: BTreeMap<String, Box<[u8]>>,
 }
 
 /// core/v1 ConfigMap.

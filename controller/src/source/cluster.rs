@@ -9,7 +9,6 @@
 //! Nothing is published before every resource has been listed once or turned out to be unavailable. A watch that breaks
 //! off leaves its objects in place. Must not know: what objects mean.
 
-mod compact;
 mod connect;
 mod id;
 mod installation;

@@ -17,12 +17,13 @@ use self::{
     watch::Watch,
 };
 use crate::{
+    args::Scope,
     diagnostic::{Diagnostic, ObjectKind, ObjectRef, Reason},
     snapshot::{Ingress, ObjectName, Snapshot},
 };
 use imbl::OrdMap;
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -31,8 +32,8 @@ use tracing::{debug, error, info, warn};
 
 /// Publishes the objects of a directory, after the first time that it can be read and after each change that changes
 /// something, until the receiver is gone.
-pub async fn run(directory: PathBuf, publish: channel::Sender<Option<Snapshot>>) {
-    let mut state = (Reader::new(directory.clone()), Watch::new(directory.clone()));
+pub async fn run(directory: PathBuf, scope: Scope, publish: channel::Sender<Option<Snapshot>>) {
+    let mut state = (Reader::new(directory.clone(), scope.clone()), Watch::new(directory.clone()));
     loop {
         let (mut reader, mut watch) = state;
         let reading = task::spawn_blocking(move || {
@@ -45,7 +46,7 @@ pub async fn run(directory: PathBuf, publish: channel::Sender<Option<Snapshot>>)
             Ok((reader, watch, snapshot)) => (reader, watch, Some(snapshot)),
             Err(error) => {
                 error!(%error, directory = %directory.display(), "reading the manifests failed, starting over");
-                (Reader::new(directory.clone()), Watch::new(directory.clone()), None)
+                (Reader::new(directory.clone(), scope.clone()), Watch::new(directory.clone()), None)
             }
         };
         match snapshot {
@@ -82,7 +83,7 @@ pub async fn run(directory: PathBuf, publish: channel::Sender<Option<Snapshot>>)
 /// The objects of a directory, sharing with `previous` what is equal.
 #[must_use]
 pub fn read(directory: &Path, previous: &Snapshot) -> Snapshot {
-    let mut reader = Reader::new(directory.to_owned());
+    let mut reader = Reader::new(directory.to_owned(), Scope::All);
     reader.snapshot = previous.clone();
     reader.read()
 }
@@ -90,6 +91,7 @@ pub fn read(directory: &Path, previous: &Snapshot) -> Snapshot {
 /// Reads one directory again and again; files that did not change are not parsed again.
 struct Reader {
     directory: PathBuf,
+    scope: Scope,
     files: BTreeMap<Arc<str>, Parsed>,
     snapshot: Snapshot,
     has_read: bool,
@@ -97,15 +99,16 @@ struct Reader {
 
 /// A file and what was in it.
 struct Parsed {
-    content: Vec<u8>,
+    /// Of the content; keeping that would double what a large directory takes.
+    digest: [u8; 32],
     entries: Arc<[Entry]>,
 }
 
 // === impl Reader ===
 
 impl Reader {
-    fn new(directory: PathBuf) -> Self {
-        Self { directory, files: BTreeMap::new(), snapshot: Snapshot::default(), has_read: false }
+    fn new(directory: PathBuf, scope: Scope) -> Self {
+        Self { directory, scope, files: BTreeMap::new(), snapshot: Snapshot::default(), has_read: false }
     }
 
     fn read(&mut self) -> Snapshot {
@@ -132,15 +135,16 @@ impl Reader {
                     continue;
                 }
             };
+            let digest = digest_of(&content);
             let file = match self.files.remove(&name) {
-                Some(known) if known.content == content => known,
-                _ => Parsed { entries: manifest::parse(&name, &content).into(), content },
+                Some(known) if known.digest == digest => known,
+                _ => Parsed { entries: manifest::parse(&name, &content).into(), digest },
             };
             collected.add(&file.entries);
             parsed.insert(name, file);
         }
         self.files = parsed;
-        self.snapshot = collected.finish(&self.snapshot);
+        self.snapshot = collected.finish(&self.scope, &self.snapshot);
         self.has_read = true;
         self.snapshot.clone()
     }
@@ -152,6 +156,8 @@ struct Collected {
     snapshot: Snapshot,
     findings: Vec<Diagnostic>,
     places: HashMap<ObjectRef, Place>,
+    /// Labels by namespace, for those that are declared.
+    namespaces: BTreeMap<Arc<str>, Arc<BTreeMap<String, String>>>,
 }
 
 // === impl Collected ===
@@ -162,6 +168,10 @@ impl Collected {
             match entry {
                 Entry::Finding(finding) => self.findings.push(finding.clone()),
                 Entry::Object(place, object) => self.add_object(place, object),
+                Entry::Unreadable(object, finding) => {
+                    self.findings.push(finding.clone());
+                    self.snapshot.unreadable.insert(object.clone());
+                }
             }
         }
     }
@@ -180,6 +190,7 @@ impl Collected {
             Object::Service(object) => _ = snapshot.services.insert(object.name.clone(), object.clone()),
             Object::Secret(object) => _ = snapshot.secrets.insert(object.name.clone(), object.clone()),
             Object::ConfigMap(object) => _ = snapshot.config_maps.insert(object.name.clone(), object.clone()),
+            Object::Namespace(name, labels) => _ = self.namespaces.insert(name.clone(), labels.clone()),
             Object::EndpointSlice(object) => {
                 let service = ObjectName { namespace: object.name.namespace.clone(), name: object.service.clone() };
                 if !object.service.is_empty() {
@@ -190,7 +201,8 @@ impl Collected {
         }
     }
 
-    fn finish(mut self, previous: &Snapshot) -> Snapshot {
+    fn finish(mut self, scope: &Scope, previous: &Snapshot) -> Snapshot {
+        self.keep_to(scope);
         self.fill_in_default_class();
         self.findings.sort_unstable();
         self.findings.dedup();
@@ -205,6 +217,7 @@ impl Collected {
             host_names,
             zone,
             node_addresses,
+            unreadable,
             findings: _,
         } = self.snapshot;
         Snapshot {
@@ -218,6 +231,7 @@ impl Collected {
             host_names,
             zone,
             node_addresses,
+            unreadable,
             findings: if *previous.findings == *self.findings {
                 previous.findings.clone()
             } else {
@@ -226,7 +240,38 @@ impl Collected {
         }
     }
 
-    /// What the API server's DefaultIngressClass plugin does when an Ingress is created.
+    /// Leaves out the Ingresses of namespaces that are not to be served, as the watches of a cluster do. A selector needs
+    /// the Namespaces themselves among the manifests.
+    fn keep_to(&mut self, scope: &Scope) {
+        let mut undeclared = BTreeSet::new();
+        let mut is_served = |namespace: &Arc<str>| match scope {
+            Scope::All => true,
+            Scope::Namespace(only) => **only == **namespace,
+            Scope::Selector(selector) => match self.namespaces.get(namespace) {
+                Some(labels) => selector.matches(labels),
+                None => {
+                    undeclared.insert(namespace.clone());
+                    false
+                }
+            },
+        };
+        let names: Vec<_> =
+            self.snapshot.ingresses.keys().filter(|name| !is_served(&name.namespace)).cloned().collect();
+        for name in names {
+            self.snapshot.ingresses.remove(&name);
+        }
+        self.findings.extend(undeclared.into_iter().map(|namespace| {
+            let flag = ObjectRef::named(ObjectKind::Flag, "watch-namespace-selector");
+            let message = format!(
+                "Namespace {namespace} is not among the manifests, so that its labels are not known: its Ingresses are not \
+                 served"
+            );
+            Diagnostic::warning(flag, Reason::RefNotFound, "", message)
+        }));
+    }
+
+    /// What the API server's DefaultIngressClass plugin does when an Ingress is created. Of several it takes the youngest;
+    /// a class of a file has no age, so that it is the first by name.
     fn fill_in_default_class(&mut self) {
         let Some(class) = self.snapshot.ingress_classes.values().find(|class| class.is_default) else { return };
         let class = class.name.clone();
@@ -241,6 +286,12 @@ impl Collected {
             }
         }
     }
+}
+
+fn digest_of(content: &[u8]) -> [u8; 32] {
+    let mut digest = [0; 32];
+    digest.copy_from_slice(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, content).as_ref());
+    digest
 }
 
 /// The new map with the old objects wherever they are equal; the old map when all of it is.

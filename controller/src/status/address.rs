@@ -50,11 +50,11 @@ mod tests {
         Service {
             name: ObjectName::new("edge", "lb"),
             service_type,
-            cluster_ips: vec!["10.0.0.1".parse().unwrap()],
+            cluster_ips: Box::new(["10.0.0.1".parse().unwrap()]),
             external_name: Some("lb.example.com".into()),
-            external_ips: vec!["192.0.2.9".into()],
-            ports: Vec::new(),
-            load_balancer: vec![address("192.0.2.1"), address("elb.example.com")],
+            external_ips: Box::new(["192.0.2.9".into()]),
+            ports: Box::default(),
+            load_balancer: Box::new([address("192.0.2.1"), address("elb.example.com")]),
             publish_not_ready: false,
             traffic_distribution: None,
             annotations: Default::default(),
@@ -77,7 +77,7 @@ mod tests {
         assert_eq!(published(service(ServiceType::ClusterIp)), all(&["10.0.0.1"]));
         assert_eq!(published(service(ServiceType::NodePort)), all(&["192.0.2.9"]));
         assert_eq!(
-            published(Service { external_ips: Vec::new(), ..service(ServiceType::NodePort) }),
+            published(Service { external_ips: Box::default(), ..service(ServiceType::NodePort) }),
             all(&["10.0.0.1"])
         );
         assert_eq!(published(service(ServiceType::ExternalName)), all(&["lb.example.com"]));

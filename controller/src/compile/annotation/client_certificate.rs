@@ -17,29 +17,35 @@ const MODES: Value = Value::Words(&["on", "off", "optional", "optional_no_ca"]);
 pub(super) const ANNOTATIONS: &[Annotation] = &[
     Annotation::new("auth-tls-secret", Value::Text("`namespace/name` of a Secret"), "")
         .reach(Reach::Host)
+        .checks()
         .risk(Risk::Medium)
         .doc("The authorities that client certificates must come from (`ca.crt`), and what they have revoked (`ca.crl`).")
         .served(auth_tls_secret),
     Annotation::new("auth-tls-verify-client", MODES, "on")
         .reach(Reach::Host)
+        .checks()
         .risk(Risk::Medium)
         .doc("Whether a client certificate must be there, and be valid; 400 otherwise.")
         .served(auth_tls_verify_client),
     Annotation::new("auth-tls-verify-depth", Value::Integer, "1")
         .reach(Reach::Host)
+        .checks()
         .doc("Longest chain between client certificate and authority.")
         .served(auth_tls_verify_depth),
     Annotation::new("auth-tls-error-page", Value::Text("a URL or path"), "")
         .reach(Reach::Host)
+        .checks()
         .risk(Risk::High)
         .doc("Where clients go whose certificate is missing or bad.")
         .served(auth_tls_error_page),
     Annotation::new("auth-tls-pass-certificate-to-upstream", Value::Bool, "false")
         .reach(Reach::Host)
+        .checks()
         .doc("Sends the client certificate to the endpoint, in `ssl-client-cert`.")
         .served(auth_tls_pass_certificate_to_upstream),
     Annotation::new("auth-tls-match-cn", Value::Text("`CN=` and a regular expression"), "")
         .reach(Reach::Host)
+        .checks()
         .risk(Risk::High)
         .doc("What the subject of the client certificate must match; 403 otherwise, also in cleartext.")
         .served(auth_tls_match_cn),
@@ -133,8 +139,7 @@ fn auth_tls_match_cn(settings: &mut RouteSettings, text: &str) -> Result<(), Obj
             Ok(())
         }
         Some(Err(error)) => {
-            let error = error.to_string();
-            let reason = error.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+            let reason = grammar::reason_of_regex(&error);
             broken(settings, &format!("{text:?} is not a regular expression without backtracking ({reason})"))
         }
         None => broken(settings, &format!("{text:?} does not begin with CN=")),

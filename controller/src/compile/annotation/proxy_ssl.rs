@@ -19,32 +19,39 @@ const VERSIONS: &str = "TLSv1.2 TLSv1.3";
 pub(super) const ANNOTATIONS: &[Annotation] = &[
     Annotation::new("proxy-ssl-secret", Value::Text("`namespace/name` of a Secret"), "")
         .reach(Reach::Host)
+        .checks()
         .risk(Risk::Medium)
         .doc("Client certificate for the endpoints (`tls.crt`, `tls.key`), and the authorities that they are checked against (`ca.crt`). Without it the other `proxy-ssl-*` have no effect.")
         .served(proxy_ssl_secret),
     Annotation::new("proxy-ssl-verify", ON_OFF, "off")
         .reach(Reach::Host)
+        .checks()
         .doc("Whether certificates of endpoints are checked; 502 otherwise.")
         .served(proxy_ssl_verify),
     Annotation::new("proxy-ssl-verify-depth", Value::Integer, "1")
         .reach(Reach::Host)
+        .checks()
         .doc("Longest chain between an endpoint's certificate and its authority.")
         .served(proxy_ssl_verify_depth),
     Annotation::new("proxy-ssl-name", Value::Text("a host name"), "")
         .reach(Reach::Host)
+        .checks()
         .risk(Risk::High)
         .doc("The name that certificates of endpoints must carry, also sent as SNI.")
         .served(proxy_ssl_name),
     Annotation::new("proxy-ssl-server-name", ON_OFF, "off")
         .reach(Reach::Host)
+        .checks()
         .doc("Whether a server name is sent to endpoints.")
         .served(proxy_ssl_server_name),
     Annotation::new("proxy-ssl-protocols", Value::List("`TLSv1.2` and `TLSv1.3`"), VERSIONS)
         .reach(Reach::Host)
+        .checks()
         .doc("TLS versions towards endpoints.")
         .served(proxy_ssl_protocols),
     Annotation::new("proxy-ssl-ciphers", Value::Text("an OpenSSL cipher list"), "DEFAULT")
         .reach(Reach::Host)
+        .checks()
         .risk(Risk::Medium)
         .doc("Cipher suites of TLS 1.2 towards endpoints.")
         .served(proxy_ssl_ciphers),
@@ -65,6 +72,12 @@ fn on_off(text: &str) -> Result<bool, Objection> {
 fn broken(settings: &mut RouteSettings, message: &str) -> Result<(), Objection> {
     draft(settings).broken = true;
     Err(Objection::Partly(format!("{message}: every path of the Ingress answers 503")))
+}
+
+/// Without a Secret it would have had no effect.
+fn broken_detail(settings: &mut RouteSettings, message: &str) -> Result<(), Objection> {
+    draft(settings).broken_detail = true;
+    Err(Objection::Partly(format!("{message}: with proxy-ssl-secret, every path of the Ingress answers 503")))
 }
 
 fn proxy_ssl_secret(settings: &mut RouteSettings, text: &str) -> Result<(), Objection> {
@@ -99,7 +112,7 @@ fn proxy_ssl_name(settings: &mut RouteSettings, text: &str) -> Result<(), Object
             draft(settings).name = Some(name);
             Ok(())
         }
-        Err(error) => broken(settings, &format!("{text:?} is {error}")),
+        Err(error) => broken_detail(settings, &format!("{text:?} is {error}")),
     }
 }
 
@@ -120,7 +133,7 @@ fn proxy_ssl_protocols(settings: &mut RouteSettings, text: &str) -> Result<(), O
     }
     let others = others.join(", ");
     if !versions.tls12 && !versions.tls13 {
-        return broken(settings, &format!("{others} is none of {VERSIONS}"));
+        return broken_detail(settings, &format!("{others} is none of {VERSIONS}"));
     }
     draft(settings).versions = Some(versions);
     if others.is_empty() {

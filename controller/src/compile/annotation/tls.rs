@@ -23,7 +23,7 @@ pub(super) const ANNOTATIONS: &[Annotation] = &[
 ];
 
 fn ssl_ciphers(settings: &mut RouteSettings, text: &str) -> Result<(), Objection> {
-    let (suites, objection) = cipher_list::parse(text)?;
+    let (suites, objection) = cipher_list::parse_closed(text);
     settings.host_tls.cipher_suites = Some(suites);
     objection.map_or(Ok(()), Err)
 }

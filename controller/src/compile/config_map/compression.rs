@@ -71,7 +71,10 @@ fn gzip_types(draft: &mut Draft, text: &str) -> Result<(), Objection> {
 }
 
 fn gzip_disable(draft: &mut Draft, text: &str) -> Result<(), Objection> {
-    let expression = || UserAgents::new(text).map_err(|error| Objection::Malformed(format!("{text:?}: {error}")));
+    let expression = || {
+        UserAgents::new(text)
+            .map_err(|error| Objection::Malformed(format!("{text:?}: {}", grammar::reason_of_regex(&error))))
+    };
     draft.compression.not_for = if text.is_empty() { None } else { Some(expression()?) };
     Ok(())
 }

@@ -141,7 +141,8 @@ fn skip_access_log_urls(draft: &mut Draft, text: &str) -> Result<(), Objection> 
     if bad.is_empty() {
         return Ok(());
     }
-    let bad: Vec<_> = bad.into_iter().map(|(text, error)| format!("{text:?}: {error}")).collect();
+    let bad: Vec<_> =
+        bad.into_iter().map(|(text, error)| format!("{text:?}: {}", grammar::reason_of_regex(&error))).collect();
     Err(Objection::Partly(format!("{}; the rest holds", bad.join("; "))))
 }
 

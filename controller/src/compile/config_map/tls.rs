@@ -144,7 +144,7 @@ fn ssl_ciphers(draft: &mut Draft, text: &str) -> Result<(), Objection> {
     if text.is_empty() {
         return Ok(());
     }
-    let (suites, objection) = cipher_list::parse(text)?;
+    let (suites, objection) = cipher_list::parse_closed(text);
     draft.tls.settings.cipher_suites = Some(suites);
     objection.map_or(Ok(()), Err)
 }
@@ -238,6 +238,10 @@ fn enable_ocsp(draft: &mut Draft, text: &str) -> Result<(), Objection> {
 }
 
 fn ssl_reject_handshake(draft: &mut Draft, text: &str) -> Result<(), Objection> {
-    draft.settings.reject_unknown_names = grammar::boolean(text)?;
-    Ok(())
+    let told = grammar::boolean(text);
+    draft.settings.reject_unknown_names = *told.as_ref().unwrap_or(&true);
+    told.map(drop).map_err(|objection| {
+        let (Objection::Malformed(message) | Objection::Partly(message)) = objection;
+        Objection::Partly(format!("{message}: handshakes for unknown hosts are refused"))
+    })
 }

@@ -166,6 +166,7 @@ fn bind_address(draft: &mut Draft, text: &str) -> Result<(), Objection> {
     draft.process.bind_addresses.clear();
     for item in grammar::list(text) {
         match item.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
+            Ok(address) if draft.process.bind_addresses.contains(&address) => {}
             Ok(address) => draft.process.bind_addresses.push(address),
             Err(_) => bad.push(item),
         }
@@ -173,7 +174,8 @@ fn bind_address(draft: &mut Draft, text: &str) -> Result<(), Objection> {
     if bad.is_empty() {
         return Ok(());
     }
-    Err(Objection::Partly(format!("{:?} is not an IP address; the rest holds", bad.join(", "))))
+    let instead = if draft.process.bind_addresses.is_empty() { "every address is bound" } else { "the rest holds" };
+    Err(Objection::Partly(format!("{:?} is not an IP address; {instead}", bad.join(", "))))
 }
 
 fn disable_ipv6(draft: &mut Draft, text: &str) -> Result<(), Objection> {

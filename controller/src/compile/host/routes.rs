@@ -13,7 +13,7 @@ use crate::{
         route::{self, Context, Redirect},
     },
     diagnostic::{Diagnostic, Reason},
-    snapshot::{Backend, ObjectName, ServiceBackend},
+    snapshot::{Backend, ObjectName, ServiceBackend, ServicePortRef},
 };
 use http::StatusCode;
 use rust_nginx_proxy::{
@@ -21,7 +21,7 @@ use rust_nginx_proxy::{
     table::{BackendIndex, HostMatch, PathMatch, Policy, Route, RouteLabels, Target, VirtualHost, VirtualHostBuilder},
     tls::UpstreamTls,
 };
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// A place in an Ingress that names a backend, and what it is now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +39,8 @@ struct Making<'a, 'b> {
     host_label: Arc<str>,
     context: Context,
     uses: Vec<Use>,
+    /// Ports as text: many routes have the same.
+    ports: BTreeMap<ServicePortRef, Arc<str>>,
     secrets: &'a mut Vec<ObjectName>,
     /// Of the Ingresses that have been asked.
     endpoint_tls: Vec<(IngressId, EndpointTls)>,
@@ -77,16 +79,23 @@ pub(super) fn make(
         host_label,
         context,
         uses: Vec::new(),
+        ports: BTreeMap::new(),
         secrets,
         endpoint_tls: Vec::new(),
         endpoint_tls_of_host,
     };
+    let mut decides = None;
     for (path, owner) in owners {
-        if path == root() {
+        // Of the two forms of `/` only one decides: the prefix, where somebody owns it.
+        if path == root() || path == PathMatch::Exact("/".into()) && decides.is_none() {
+            decides = Some(owner.by);
             routes.set_passthrough(making.passthrough(pattern, &owner, tls_asks));
         }
         let route = making.route(path, &owner);
         routes.add_route(Arc::new(route)).expect("the owners of a host have distinct paths");
+    }
+    if routes.passthrough().is_none() {
+        making.complain_about_passthrough(claims, decides);
     }
     if !routes.contains(&root()) {
         let route = making.implicit_route(pattern, claims);
@@ -122,7 +131,7 @@ impl Making<'_, '_> {
             Place::Path { .. } => self.context,
         };
         let context = Context { refuse: context.refuse.or(closed), ..context };
-        let (service, service_port) = labels_of(owner.backend);
+        let (service, service_port) = self.labels_of(owner.backend);
         Route {
             target: self.target(owner.by, owner.backend, owner.place),
             filters: settings.filters(&path, context),
@@ -167,50 +176,62 @@ impl Making<'_, '_> {
         None
     }
 
-    /// What answers the paths that no rule matches: the `spec.defaultBackend` of the oldest Ingress on the host that has
-    /// one, else the global default backend. It carries the settings of the oldest Ingress of the host, so that a path
-    /// that does not exist asks for the same password; not on the catch-all host.
+    /// Whoever asks for passthrough and does not own `/` is told.
+    fn complain_about_passthrough(&mut self, claims: &[Claim], decides: Option<IngressId>) {
+        let mut told = Vec::new();
+        for by in claims.iter().map(|claim| claim.by).filter(|by| Some(*by) != decides) {
+            let translated = self.inputs.roster.get(by);
+            if !translated.settings.ssl_passthrough || told.contains(&by) {
+                continue;
+            }
+            told.push(by);
+            let host = if self.host_label.is_empty() { "the catch-all host" } else { &self.host_label };
+            let message = format!("the Ingress does not own the path / of {host}: TLS for it ends here");
+            let (object, field) =
+                (about_ingress(&translated.ingress.name), annotation_field(self.inputs.options, "ssl-passthrough"));
+            self.found.push(Diagnostic::warning(object, Reason::UnsupportedValue, field, message));
+        }
+    }
+
+    /// What answers the paths that no rule matches: the `spec.defaultBackend` of the oldest Ingress on the host, whose
+    /// host it is, else the global default backend. It carries the settings of that Ingress, so that a path that does not
+    /// exist asks for the same password. On the catch-all host, which is nobody's, the oldest one that has such a backend
+    /// gives it, and its settings.
     fn implicit_route(&mut self, pattern: &HostMatch, claims: &[Claim]) -> Route {
         let Inputs { roster, globals, default_backend, .. } = self.inputs;
-        let fallback = claims.iter().find_map(|claim| {
-            let by = roster.get(claim.by);
-            by.ingress.default_backend.as_ref().map(|backend| (claim.by, by, backend))
-        });
-        let oldest = claims.first().map(|claim| roster.get(claim.by));
-        let (settings_of, context) = match pattern {
-            HostMatch::Any => (fallback.map(|(_, by, _)| by), Context { redirect: Redirect::Never, ..self.context }),
-            HostMatch::Exact(_) | HostMatch::Wildcard(_) => (oldest, self.context),
+        let speaks = |id: IngressId| (id, roster.get(id));
+        let (speaker, context) = match pattern {
+            HostMatch::Any => (
+                claims.iter().map(|claim| speaks(claim.by)).find(|(_, by)| by.ingress.default_backend.is_some()),
+                Context { redirect: Redirect::Never, ..self.context },
+            ),
+            HostMatch::Exact(_) | HostMatch::Wildcard(_) => {
+                (claims.first().map(|claim| speaks(claim.by)), self.context)
+            }
         };
         let path = root();
-        let mut filters = match settings_of {
-            Some(by) => by.settings.filters(&path, context),
-            None => context.refuse.map(|status| Filter::Refuse(Refuse { status })).into_iter().collect(),
-        };
         let mut labels =
             RouteLabels { host: self.host_label.clone(), path: path.text().clone(), ..RouteLabels::default() };
-        if let Some(by) = fallback.map(|(_, by, _)| by).or(settings_of) {
-            labels.namespace = by.ingress.name.namespace.clone();
-            labels.ingress = by.ingress.name.name.clone();
-        }
-        let (policy_of_fallback, closed) = match fallback {
-            Some((id, ..)) => self.policy(id),
-            None => (globals.policy.clone(), None),
-        };
-        let target = if let Some((id, by, backend)) = fallback {
-            // The guard of an Ingress goes where its backend goes.
-            if let Some(status) = by.settings.refuse.or(closed) {
-                filters = Box::new([Filter::Refuse(Refuse { status })]);
+        let filters = match speaker {
+            Some((_, by)) => {
+                labels.namespace = by.ingress.name.namespace.clone();
+                labels.ingress = by.ingress.name.name.clone();
+                by.settings.filters(&path, context)
             }
-            (labels.service, labels.service_port) = labels_of(backend);
-            self.target(id, backend, Place::DefaultBackend)
-        } else {
+            None => context.refuse.map(|status| Filter::Refuse(Refuse { status })).into_iter().collect(),
+        };
+        let own = speaker.and_then(|(id, by)| Some((id, by.ingress.default_backend.as_ref()?)));
+        let Some((id, backend)) = own else {
             labels.service = default_backend.service.clone();
             labels.service_port = default_backend.service_port.clone();
-            default_backend.target
+            // What concerns endpoints goes where the backend goes, which is nobody's.
+            let policy = route::towards(speaker.map_or(&globals.policy, |(_, by)| &by.policy), &globals.policy);
+            return Route { path, labels: Arc::new(labels), target: default_backend.target, filters, policy };
         };
-        let policy = settings_of.map_or(&globals.policy, |by| &by.policy);
-        // What concerns endpoints goes where the backend goes, like its guard.
-        let policy = route::towards(policy, &policy_of_fallback);
+        let (policy, closed) = self.policy(id);
+        let filters = closed.map_or(filters, |status| Box::new([Filter::Refuse(Refuse { status })]));
+        (labels.service, labels.service_port) = self.labels_of(backend);
+        let target = self.target(id, backend, Place::DefaultBackend);
         Route { path, labels: Arc::new(labels), target, filters, policy }
     }
 
@@ -271,6 +292,16 @@ impl Making<'_, '_> {
         Target::Backend { backend, no_endpoints }
     }
 
+    fn labels_of(&mut self, backend: &Backend) -> (Arc<str>, Arc<str>) {
+        match backend {
+            Backend::Service(ServiceBackend { name, port }) => {
+                let text = self.ports.entry(port.clone()).or_insert_with(|| port.to_string().into());
+                (name.clone(), text.clone())
+            }
+            Backend::Resource(_) | Backend::Nothing => (Arc::default(), Arc::default()),
+        }
+    }
+
     fn warn(&mut self, by: &Translated, reason: Reason, place: Place, message: impl Into<String>) {
         let object = about_ingress(&by.ingress.name);
         self.found.push(Diagnostic::warning(object, reason, place.backend_field(), message));
@@ -279,11 +310,4 @@ impl Making<'_, '_> {
 
 fn root() -> PathMatch {
     PathMatch::Prefix("/".into())
-}
-
-fn labels_of(backend: &Backend) -> (Arc<str>, Arc<str>) {
-    match backend {
-        Backend::Service(ServiceBackend { name, port }) => (name.clone(), port.to_string().into()),
-        Backend::Resource(_) | Backend::Nothing => ("".into(), "".into()),
-    }
 }

@@ -44,7 +44,8 @@ fn rule() -> impl Strategy<Value = IngressRule> {
     let path =
         (select(vec!["", "/", "/p", "/p/", "/q", "bad"]), select(vec![PathType::Exact, PathType::Prefix]), backend())
             .prop_map(|(path, path_type, backend)| IngressPath { path: path.into(), path_type, backend });
-    (host, option::weighted(0.9, vec(path, 0..4))).prop_map(|(host, paths)| IngressRule { host: host.into(), paths })
+    (host, option::weighted(0.9, vec(path, 0..4)))
+        .prop_map(|(host, paths)| IngressRule { host: host.into(), paths: paths.map(Into::into) })
 }
 
 fn annotations() -> impl Strategy<Value = BTreeMap<String, String>> {
@@ -85,9 +86,9 @@ fn ingress(name: ObjectName) -> impl Strategy<Value = Ingress> {
         annotations,
         class_name: class.map(Into::into),
         default_backend,
-        rules,
-        tls,
-        status: Vec::new(),
+        rules: rules.into(),
+        tls: tls.into(),
+        status: Box::default(),
         status_writer: None,
     })
 }
@@ -102,11 +103,11 @@ fn service(name: ObjectName) -> impl Strategy<Value = Service> {
         move |(service_type, external, headless, publish_not_ready, ports)| Service {
             name: name.clone(),
             service_type,
-            cluster_ips: if headless { Vec::new() } else { vec!["10.0.0.1".parse().unwrap()] },
+            cluster_ips: if headless { Box::default() } else { Box::new(["10.0.0.1".parse().unwrap()]) },
             external_name: Some(external.to_owned()),
-            external_ips: Vec::new(),
-            ports,
-            load_balancer: Vec::new(),
+            external_ips: Box::default(),
+            ports: ports.into(),
+            load_balancer: Box::default(),
             publish_not_ready,
             traffic_distribution: None,
             annotations: BTreeMap::new(),
@@ -247,11 +248,13 @@ impl Change {
 }
 
 fn secret_of(name: &ObjectName, content: &str) -> Secret {
-    let part = |extension: &str| fs::read(testdata().join(format!("certificates/{content}.{extension}"))).unwrap();
+    let part = |extension: &str| {
+        fs::read(testdata().join(format!("certificates/{content}.{extension}"))).unwrap().into_boxed_slice()
+    };
     let mut data = BTreeMap::from([("tls.crt".to_owned(), part("crt")), ("tls.key".to_owned(), part("key"))]);
     if content != "legacy" {
         data.insert("ca.crt".to_owned(), part("crt"));
-        data.insert("ticket.key".to_owned(), part("key").into_iter().take(48).collect());
+        data.insert("ticket.key".to_owned(), part("key").iter().copied().take(48).collect());
     }
     Secret { name: name.clone(), secret_type: "kubernetes.io/tls".to_owned(), data }
 }

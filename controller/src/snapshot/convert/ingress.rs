@@ -9,7 +9,7 @@ use k8s_openapi::{
     api::{core::v1::TypedLocalObjectReference, networking::v1 as api},
     apimachinery::pkg::apis::meta::v1::{FieldsV1, ManagedFieldsEntry},
 };
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 /// kubectl's copy of the whole object, often larger than everything else in it.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -23,6 +23,7 @@ impl TryFrom<api::Ingress> for Ingress {
         let Metadata { name, uid, resource_version, created, mut annotations, labels: _ } = Metadata::read(metadata)?;
         annotations.remove(LAST_APPLIED);
         let api::IngressSpec { default_backend, ingress_class_name, rules, tls } = spec.unwrap_or_default();
+        let mut names = Names::default();
         Ok(Self {
             name,
             uid,
@@ -31,9 +32,14 @@ impl TryFrom<api::Ingress> for Ingress {
             annotations,
             class_name: non_empty(ingress_class_name),
             default_backend: default_backend
-                .map(|found| backend(found, || "spec.defaultBackend".into()))
+                .map(|found| backend(found, &mut names, || "spec.defaultBackend".into()))
                 .transpose()?,
-            rules: rules.unwrap_or_default().into_iter().enumerate().map(rule).collect::<Result<_, _>>()?,
+            rules: rules
+                .unwrap_or_default()
+                .into_iter()
+                .enumerate()
+                .map(|(index, found)| rule(index, found, &mut names))
+                .collect::<Result<_, _>>()?,
             tls: tls.unwrap_or_default().into_iter().map(tls_entry).collect(),
             status: status.map(addresses).unwrap_or_default(),
             status_writer,
@@ -63,16 +69,39 @@ impl TryFrom<api::IngressClass> for IngressClass {
     }
 }
 
-fn rule((index, rule): (usize, api::IngressRule)) -> Result<IngressRule, Unconvertible> {
+/// The names of Services in one Ingress: many paths lead to few of them.
+#[derive(Default)]
+struct Names(BTreeSet<Arc<str>>);
+
+// === impl Names ===
+
+impl Names {
+    fn shared(&mut self, name: &str) -> Arc<str> {
+        if let Some(known) = self.0.get(name) {
+            return known.clone();
+        }
+        let name = Arc::<str>::from(name);
+        self.0.insert(name.clone());
+        name
+    }
+}
+
+fn rule(index: usize, rule: api::IngressRule, names: &mut Names) -> Result<IngressRule, Unconvertible> {
     let api::IngressRule { host, http } = rule;
     let paths = http.map(|http| {
         let api::HTTPIngressRuleValue { paths } = http;
-        paths.into_iter().enumerate().map(|(number, entry)| path(index, number, entry)).collect::<Result<_, _>>()
+        let paths = paths.into_iter().enumerate();
+        paths.map(|(number, entry)| path(index, number, entry, names)).collect::<Result<_, _>>()
     });
     Ok(IngressRule { host: host.unwrap_or_default(), paths: paths.transpose()? })
 }
 
-fn path(rule: usize, index: usize, entry: api::HTTPIngressPath) -> Result<IngressPath, Unconvertible> {
+fn path(
+    rule: usize,
+    index: usize,
+    entry: api::HTTPIngressPath,
+    names: &mut Names,
+) -> Result<IngressPath, Unconvertible> {
     let api::HTTPIngressPath { backend: found, path, path_type } = entry;
     let field = |name: &str| format!("spec.rules[{rule}].http.paths[{index}].{name}");
     let path_type = match &*path_type {
@@ -84,10 +113,18 @@ fn path(rule: usize, index: usize, entry: api::HTTPIngressPath) -> Result<Ingres
             return Err(Unconvertible::new(field("pathType"), message));
         }
     };
-    Ok(IngressPath { path: path.unwrap_or_default(), path_type, backend: backend(found, || field("backend"))? })
+    Ok(IngressPath {
+        path: path.unwrap_or_default().into(),
+        path_type,
+        backend: backend(found, names, || field("backend"))?,
+    })
 }
 
-fn backend(backend: api::IngressBackend, field: impl Fn() -> String) -> Result<Backend, Unconvertible> {
+fn backend(
+    backend: api::IngressBackend,
+    names: &mut Names,
+    field: impl Fn() -> String,
+) -> Result<Backend, Unconvertible> {
     let api::IngressBackend { resource, service } = backend;
     match (service, resource) {
         (Some(service), None) => {
@@ -105,7 +142,7 @@ fn backend(backend: api::IngressBackend, field: impl Fn() -> String) -> Result<B
                     return Err(Unconvertible::new(field, "name and number exclude each other"));
                 }
             };
-            Ok(Backend::Service(ServiceBackend { name: Arc::from(name), port: reference }))
+            Ok(Backend::Service(ServiceBackend { name: names.shared(&name), port: reference }))
         }
         (None, Some(resource)) => {
             let TypedLocalObjectReference { api_group: _, kind, name } = resource;
@@ -118,7 +155,7 @@ fn backend(backend: api::IngressBackend, field: impl Fn() -> String) -> Result<B
 
 fn tls_entry(entry: api::IngressTLS) -> IngressTls {
     let api::IngressTLS { hosts, secret_name } = entry;
-    IngressTls { hosts: hosts.unwrap_or_default(), secret_name: secret_name.unwrap_or_default().into() }
+    IngressTls { hosts: hosts.unwrap_or_default().into(), secret_name: secret_name.unwrap_or_default().into() }
 }
 
 /// The server notes who set which field last. Whoever overwrites the addresses takes them over, and whoever applies the
@@ -134,7 +171,7 @@ fn status_writer(managed: Option<Vec<ManagedFieldsEntry>>) -> Option<Arc<str>> {
     non_empty(only.manager.filter(|manager| manager.starts_with(Ingress::STATUS_WRITER)))
 }
 
-fn addresses(status: api::IngressStatus) -> Vec<LoadBalancerAddress> {
+fn addresses(status: api::IngressStatus) -> Box<[LoadBalancerAddress]> {
     let api::IngressStatus { load_balancer } = status;
     let api::IngressLoadBalancerStatus { ingress } = load_balancer.unwrap_or_default();
     ingress

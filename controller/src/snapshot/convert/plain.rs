@@ -11,8 +11,9 @@ impl TryFrom<api::Secret> for Secret {
         let api::Secret { data, immutable: _, metadata, string_data, type_ } = secret;
         let metadata = Metadata::read(metadata)?;
         // The API server folds `stringData` into `data`, where it wins; files come as written.
-        let plain = string_data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.into_bytes()));
-        let data = data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0)).chain(plain).collect();
+        let plain = string_data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.into_bytes().into()));
+        let data =
+            data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0.into())).chain(plain).collect();
         Ok(Self { name: metadata.name, secret_type: type_.unwrap_or_else(|| "Opaque".to_owned()), data })
     }
 }

@@ -46,7 +46,7 @@ impl TryFrom<api::Service> for Service {
             service_type: service_type(type_.as_deref())?,
             cluster_ips: addresses(&cluster_ips)?,
             external_name: external_name.filter(|name| !name.is_empty()),
-            external_ips: external_ips.unwrap_or_default(),
+            external_ips: external_ips.unwrap_or_default().into(),
             ports: ports.unwrap_or_default().into_iter().enumerate().map(service_port).collect::<Result<_, _>>()?,
             load_balancer: status.map(load_balancer).unwrap_or_default(),
             publish_not_ready: publish_not_ready_addresses.unwrap_or_default(),
@@ -70,7 +70,7 @@ fn service_type(text: Option<&str>) -> Result<ServiceType, Unconvertible> {
 }
 
 /// `None` (the word) makes a Service headless.
-fn addresses(texts: &[String]) -> Result<Vec<IpAddr>, Unconvertible> {
+fn addresses(texts: &[String]) -> Result<Box<[IpAddr]>, Unconvertible> {
     texts
         .iter()
         .filter(|text| !text.is_empty() && *text != "None")
@@ -96,7 +96,7 @@ fn service_port((index, entry): (usize, api::ServicePort)) -> Result<ServicePort
     })
 }
 
-fn load_balancer(status: api::ServiceStatus) -> Vec<LoadBalancerAddress> {
+fn load_balancer(status: api::ServiceStatus) -> Box<[LoadBalancerAddress]> {
     let api::ServiceStatus { conditions: _, load_balancer } = status;
     let api::LoadBalancerStatus { ingress } = load_balancer.unwrap_or_default();
     ingress

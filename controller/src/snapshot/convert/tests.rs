@@ -1,7 +1,7 @@
 use super::*;
 use crate::snapshot::{
-    Backend, ConfigMap, EndpointSlice, Ingress, IngressClass, Node, PathType, Pod, Secret, Service, ServicePortRef,
-    ServiceType,
+    ApiNode, ApiPod, Backend, ConfigMap, EndpointSlice, Ingress, IngressClass, Node, PathType, Pod, Secret, Service,
+    ServicePortRef, ServiceType,
 };
 use k8s_openapi::api::{core::v1 as core, discovery::v1 as discovery, networking::v1 as networking};
 use serde::de::DeserializeOwned;
@@ -63,7 +63,7 @@ fn an_ingress_in_full() {
     let Backend::Service(backend) = &paths[1].backend else { panic!("{paths:?}") };
     assert_eq!(backend.port, ServicePortRef::Name("http".into()));
     assert!(found.rules[1].paths.is_none());
-    assert_eq!(found.status, [(Some("10.0.0.1".into()), None), (None, Some("lb".into()))]);
+    assert_eq!(*found.status, [(Some("10.0.0.1".into()), None), (None, Some("lb".into()))]);
 }
 
 #[test]
@@ -130,12 +130,12 @@ fn a_service_in_full() {
     .unwrap();
     assert_eq!(found.name, ObjectName::new("default", "web"));
     assert_eq!(found.service_type, ServiceType::LoadBalancer);
-    assert_eq!(found.cluster_ips, ["10.0.0.1", "fd00::1"].map(|text| text.parse::<IpAddr>().unwrap()));
+    assert_eq!(*found.cluster_ips, ["10.0.0.1", "fd00::1"].map(|text| text.parse::<IpAddr>().unwrap()));
     assert_eq!(found.annotations.keys().collect::<Vec<_>>(), ["service.kubernetes.io/topology-mode"]);
     assert_eq!((found.ports[0].target_number, found.ports[0].tcp), (Some(8080), true));
     assert_eq!((found.ports[1].target_number, found.ports[1].tcp), (None, false));
     assert!(found.publish_not_ready);
-    assert_eq!(found.load_balancer, [(Some("198.51.100.1".into()), None)]);
+    assert_eq!(*found.load_balancer, [(Some("198.51.100.1".into()), None)]);
 }
 
 #[test]
@@ -231,19 +231,19 @@ fn pods_are_ready_when_they_run_and_stay() {
             ] },
         });
         object["metadata"].as_object_mut().unwrap().extend(metadata.as_object().unwrap().clone());
-        convert::<core::Pod, _>(object).unwrap()
+        convert::<ApiPod, _>(object).unwrap()
     };
     let found = pod("Running", "True", json!({}));
     assert_eq!((found.node.as_deref(), found.ready, &*found.labels["app"]), (Some("n1"), true, "proxy"));
     assert!(!pod("Running", "False", json!({})).ready);
     assert!(!pod("Succeeded", "True", json!({})).ready);
     assert!(!pod("Running", "True", json!({ "deletionTimestamp": "2026-01-02T03:04:05Z" })).ready);
-    assert!(!convert::<core::Pod, Pod>(json!({ "metadata": { "name": "p" } })).unwrap().ready);
+    assert!(!convert::<ApiPod, Pod>(json!({ "metadata": { "name": "p" } })).unwrap().ready);
 }
 
 #[test]
 fn nodes_have_addresses_and_a_zone() {
-    let node: Node = convert::<core::Node, _>(json!({
+    let node: Node = convert::<ApiNode, _>(json!({
         "metadata": { "name": "n1", "labels": { "topology.kubernetes.io/zone": "a", "other": "b" } },
         "status": { "addresses": [
             { "type": "InternalIP", "address": "10.0.0.1" }, { "type": "Hostname", "address": "n1" },

@@ -78,7 +78,7 @@ fn is_inside(scope: &Scope, name: &ObjectName) -> bool {
 mod tests {
     use super::{SINGLES, plan};
     use crate::{
-        args::{NodeAddress, Scope},
+        args::{LabelSelector, NodeAddress, Scope},
         compile::References,
         diagnostic::Reason,
         snapshot::{Node, ObjectName, Pod, Secret},
@@ -208,6 +208,9 @@ mod tests {
         assert!(!watches.contains(&WatchId::Service(name("a/x"))));
         assert!(watches.contains(&WatchId::Secret(name("edge/tls"))));
         assert!(!plan(&Scope::All, &wanted, &State::default()).contains(&WatchId::Service(name("edge/lb"))));
-        assert!(plan(&Scope::Selector("x=y".into()), &wanted, &State::default()).contains(&WatchId::Namespaces));
+        assert!(
+            plan(&Scope::Selector(LabelSelector::parse("x=y").unwrap()), &wanted, &State::default())
+                .contains(&WatchId::Namespaces)
+        );
     }
 }

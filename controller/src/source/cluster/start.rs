@@ -2,7 +2,6 @@
 
 use super::{
     Source,
-    compact::Compact,
     id::WatchId,
     store::Object,
     watch::{Report, Watch},
@@ -10,12 +9,12 @@ use super::{
 use crate::{
     args::Scope,
     diagnostic::ObjectKind,
-    snapshot::{ObjectName, Unconvertible},
+    snapshot::{ApiNode, ApiPod, ObjectName, Unconvertible},
 };
 use k8s_openapi::{
     NamespaceResourceScope,
     api::{
-        core::v1::{ConfigMap, Namespace, Node, Pod, Secret, Service},
+        core::v1::{ConfigMap, Namespace, Secret, Service},
         discovery::v1::EndpointSlice,
         networking::v1::{Ingress, IngressClass},
     },
@@ -23,7 +22,7 @@ use k8s_openapi::{
 };
 use kube::{Api, Resource, runtime::watcher};
 use rust_nginx_crds::IngressClassConfig;
-use std::fmt::Debug;
+use std::{fmt::Debug, sync::Arc};
 
 /// Names the Service that a slice belongs to.
 const SERVICE_LABEL: &str = "kubernetes.io/service-name";
@@ -36,25 +35,25 @@ impl Source {
         match &id {
             WatchId::Ingresses => {
                 self.spawn::<Ingress>(id.clone(), self.scoped(), config, ObjectKind::Ingress, |object| {
-                    object.try_into().map(Compact::into_shared).map(Object::Ingress)
+                    object.try_into().map(Arc::new).map(Object::Ingress)
                 })
             }
             WatchId::IngressClasses => {
                 let api = Api::<IngressClass>::all(self.cluster.client.clone());
                 self.spawn(id.clone(), api, config, ObjectKind::IngressClass, |object| {
-                    object.try_into().map(Compact::into_shared).map(Object::IngressClass)
+                    object.try_into().map(Arc::new).map(Object::IngressClass)
                 });
             }
             WatchId::ClassConfigs => {
                 let api = Api::<IngressClassConfig>::all(self.cluster.client.clone());
                 self.spawn(id.clone(), api, config, ObjectKind::IngressClassConfig, |object| {
-                    object.try_into().map(Compact::into_shared).map(Object::ClassConfig)
+                    object.try_into().map(Arc::new).map(Object::ClassConfig)
                 });
             }
             WatchId::Namespaces => {
                 let Scope::Selector(selector) = &self.cluster.scope else { return };
                 let api = Api::<Namespace>::all(self.cluster.client.clone());
-                let config = config.labels(selector);
+                let config = config.labels(selector.as_str());
                 self.spawn(id.clone(), api, config, ObjectKind::Resource, |_| Ok(Object::Namespace));
             }
             WatchId::Services => self.spawn(id.clone(), self.scoped(), config, ObjectKind::Service, service),
@@ -141,25 +140,25 @@ impl Source {
 }
 
 fn service(object: Service) -> Result<Object, Unconvertible> {
-    object.try_into().map(Compact::into_shared).map(Object::Service)
+    object.try_into().map(Arc::new).map(Object::Service)
 }
 
 fn slice(object: EndpointSlice) -> Result<Object, Unconvertible> {
-    object.try_into().map(Compact::into_shared).map(Object::EndpointSlice)
+    object.try_into().map(Arc::new).map(Object::EndpointSlice)
 }
 
 fn secret(object: Secret) -> Result<Object, Unconvertible> {
-    object.try_into().map(Compact::into_shared).map(Object::Secret)
+    object.try_into().map(Arc::new).map(Object::Secret)
 }
 
-fn pod(object: Pod) -> Result<Object, Unconvertible> {
-    object.try_into().map(Compact::into_shared).map(Object::Pod)
+fn pod(object: ApiPod) -> Result<Object, Unconvertible> {
+    object.try_into().map(Arc::new).map(Object::Pod)
 }
 
-fn node(object: Node) -> Result<Object, Unconvertible> {
-    object.try_into().map(Compact::into_shared).map(Object::Node)
+fn node(object: ApiNode) -> Result<Object, Unconvertible> {
+    object.try_into().map(Arc::new).map(Object::Node)
 }
 
 fn config_map(object: ConfigMap) -> Result<Object, Unconvertible> {
-    object.try_into().map(Compact::into_shared).map(Object::ConfigMap)
+    object.try_into().map(Arc::new).map(Object::ConfigMap)
 }

@@ -142,7 +142,9 @@ impl Configured {
 
     /// By the rules of resolv.conf(5): with fewer dots than `ndots`, the search list comes first, else the name itself.
     fn candidates(&self, host_name: &str) -> Result<Vec<Name>, String> {
-        let name = Name::from_utf8(host_name).map_err(|error| format!("it is no DNS name: {error}"))?;
+        let name = Name::from_utf8(host_name).map_err(
+            |_| "it is no DNS name: labels have 1 to 63 letters, digits, `-` or `_`, and all of it at most 253 bytes",
+        )?;
         if name.is_fqdn() {
             return Ok(vec![name]);
         }

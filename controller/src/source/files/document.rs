@@ -122,6 +122,8 @@ impl Document<'_> {
         let text = error.to_string();
         let message = text.lines().next().unwrap_or_default();
         let message = message.rsplit_once(" at line ").map_or(message, |(message, _)| message);
+        // Advice for whoever calls the library.
+        let message = message.split_once(", set DuplicateKeyPolicy").map_or(message, |(message, _)| message);
         Unparsable {
             place: Place { line: self.place.line + line - 1, ..self.place.clone() },
             message: message.to_owned(),

@@ -8,7 +8,7 @@ use crate::{
 use k8s_openapi::api::{core::v1 as core, discovery::v1 as discovery, networking::v1 as networking};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// What a file holds.
 #[derive(Debug)]
@@ -17,6 +17,8 @@ pub(super) enum Entry {
     Object(Place, Object),
     /// Something to say.
     Finding(Diagnostic),
+    /// What cannot be read: the object, or the file where nobody can tell which object it is.
+    Unreadable(ObjectRef, Diagnostic),
 }
 
 /// An object of a kind that we read.
@@ -29,6 +31,8 @@ pub(super) enum Object {
     EndpointSlice(Arc<EndpointSlice>),
     Secret(Arc<Secret>),
     ConfigMap(Arc<ConfigMap>),
+    /// Name and labels of a Namespace.
+    Namespace(Arc<str>, Arc<BTreeMap<String, String>>),
 }
 
 /// Everything in a file.
@@ -39,7 +43,8 @@ pub(super) fn parse(file: &Arc<str>, content: &[u8]) -> Vec<Entry> {
         Err(error) => {
             let line = 1 + content[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count();
             let place = Place { file: file.clone(), document: 1, line };
-            entries.push(unparsable(Unparsable { place, message: "the file is not UTF-8".to_owned() }));
+            let error = Unparsable { place, message: "the file is not UTF-8".to_owned() };
+            entries.push(Entry::Unreadable(file_of(&error.place), unparsable(error)));
             return entries;
         }
     };
@@ -47,7 +52,7 @@ pub(super) fn parse(file: &Arc<str>, content: &[u8]) -> Vec<Entry> {
         match document.parse() {
             Ok(Value::Null) => {}
             Ok(value) => read(&document, value, "", &mut entries),
-            Err(error) => entries.push(unparsable(error)),
+            Err(error) => entries.push(Entry::Unreadable(file_of(&error.place), unparsable(error))),
         }
     }
     entries
@@ -63,7 +68,7 @@ fn read(document: &Document<'_>, mut value: Value, at: &str, entries: &mut Vec<E
         } else {
             format!("{at}the document is no object")
         };
-        entries.push(unparsable(Unparsable { place: document.place.clone(), message }));
+        entries.push(Entry::Finding(unparsable(Unparsable { place: document.place.clone(), message })));
         return;
     }
     match (&*api_version, &*kind) {
@@ -81,6 +86,13 @@ fn read(document: &Document<'_>, mut value: Value, at: &str, entries: &mut Vec<E
         ("v1", "ConfigMap") => convert::<core::ConfigMap, _>(document, value, at, Object::ConfigMap, entries),
         ("discovery.k8s.io/v1", "EndpointSlice") => {
             convert::<discovery::EndpointSlice, _>(document, value, at, Object::EndpointSlice, entries);
+        }
+        ("v1", "Namespace") => {
+            let name = value.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+            let labels = value.pointer("/metadata/labels").and_then(Value::as_object).into_iter().flatten();
+            let labels = labels.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())));
+            let object = Object::Namespace(name.into(), Arc::new(labels.collect()));
+            entries.push(Entry::Object(document.place.clone(), object));
         }
         (_, list) if list.ends_with("List") && value.get("items").is_some_and(Value::is_array) => {
             let items = value.get_mut("items").and_then(Value::as_array_mut).map(std::mem::take).unwrap_or_default();
@@ -102,7 +114,7 @@ fn read(document: &Document<'_>, mut value: Value, at: &str, entries: &mut Vec<E
             };
             let message = format!("{at}apiVersion {api_version:?} of {kind} is not read, only {wanted:?} is");
             entries.push(Entry::Finding(Diagnostic::warning(
-                file(&document.place),
+                file_of(&document.place),
                 Reason::InvalidKind,
                 field(&document.place),
                 message,
@@ -112,7 +124,7 @@ fn read(document: &Document<'_>, mut value: Value, at: &str, entries: &mut Vec<E
         _ => {
             let message = format!("{at}kind {kind} of {api_version} is not read");
             entries.push(Entry::Finding(Diagnostic::info(
-                file(&document.place),
+                file_of(&document.place),
                 Reason::InvalidKind,
                 field(&document.place),
                 message,
@@ -138,7 +150,8 @@ where
             let located = if at.is_empty() { document.locate::<A>() } else { None };
             let Unparsable { place, message } =
                 located.unwrap_or_else(|| Unparsable { place: document.place.clone(), message: error.to_string() });
-            entries.push(unparsable(Unparsable { place, message: format!("{at}{}: {message}", identity(&value)) }));
+            let error = Unparsable { place, message: format!("{at}{}: {message}", identity(&value)) };
+            entries.push(unreadable(&value, error));
             return;
         }
     };
@@ -159,7 +172,7 @@ where
         }
         Err(error) => {
             let message = format!("{at}{}: {error}", identity(&value));
-            entries.push(unparsable(Unparsable { place: document.place.clone(), message }));
+            entries.push(unreadable(&value, Unparsable { place: document.place.clone(), message }));
         }
     }
 }
@@ -196,12 +209,38 @@ fn identity(value: &Value) -> String {
     }
 }
 
-fn unparsable(error: Unparsable) -> Entry {
-    let Unparsable { place, message } = error;
-    Entry::Finding(Diagnostic::warning(file(&place), Reason::Unparsable, field(&place), message))
+/// An object whose kind is known and which says something that it cannot say.
+fn unreadable(value: &Value, error: Unparsable) -> Entry {
+    let text = |name: &str| value.pointer(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+    let kind = match text("/kind") {
+        Some("Ingress") => ObjectKind::Ingress,
+        Some("IngressClass") => ObjectKind::IngressClass,
+        Some("IngressClassConfig") => ObjectKind::IngressClassConfig,
+        Some("Service") => ObjectKind::Service,
+        Some("EndpointSlice") => ObjectKind::EndpointSlice,
+        Some("Secret") => ObjectKind::Secret,
+        Some("ConfigMap") => ObjectKind::ConfigMap,
+        _ => ObjectKind::File,
+    };
+    let object = match text("/metadata/name") {
+        Some(name) if kind != ObjectKind::File => {
+            let namespace = match kind {
+                ObjectKind::IngressClass | ObjectKind::IngressClassConfig => "",
+                _ => text("/metadata/namespace").unwrap_or("default"),
+            };
+            ObjectRef { kind, namespace: namespace.into(), name: name.into() }
+        }
+        _ => file_of(&error.place),
+    };
+    Entry::Unreadable(object, unparsable(error))
 }
 
-fn file(place: &Place) -> ObjectRef {
+fn unparsable(error: Unparsable) -> Diagnostic {
+    let Unparsable { place, message } = error;
+    Diagnostic::warning(file_of(&place), Reason::Unparsable, field(&place), message)
+}
+
+fn file_of(place: &Place) -> ObjectRef {
     ObjectRef::named(ObjectKind::File, place.file.clone())
 }
 
@@ -222,6 +261,7 @@ impl Object {
             Self::EndpointSlice(object) => ObjectRef::namespaced(ObjectKind::EndpointSlice, &object.name),
             Self::Secret(object) => ObjectRef::namespaced(ObjectKind::Secret, &object.name),
             Self::ConfigMap(object) => ObjectRef::namespaced(ObjectKind::ConfigMap, &object.name),
+            Self::Namespace(name, _) => ObjectRef::named(ObjectKind::Resource, format!("namespaces/{name}")),
         }
     }
 }

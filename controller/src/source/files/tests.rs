@@ -25,7 +25,7 @@ impl Running {
 
     fn start_at(directory: tempfile::TempDir, below: &str) -> Self {
         let (sender, snapshots) = channel::channel(None);
-        tokio::spawn(run(directory.path().join(below), sender));
+        tokio::spawn(run(directory.path().join(below), Scope::All, sender));
         Self { directory, snapshots }
     }
 
@@ -91,7 +91,7 @@ fn references_that_multiply_are_one_finding() {
         bomb.push_str(&format!("a{level}: &a{level} [{references}]\n"));
     }
     let entries = manifest::parse(&"bomb.yaml".into(), bomb.as_bytes());
-    let [Entry::Finding(finding)] = &*entries else { panic!("{} entries", entries.len()) };
+    let [Entry::Unreadable(_, finding)] = &*entries else { panic!("{} entries", entries.len()) };
     assert_eq!(finding.reason, Reason::Unparsable);
 }
 
@@ -125,7 +125,7 @@ fn what_did_not_change_is_shared() {
 fn a_file_that_is_no_text_is_one_finding() {
     let entries = manifest::parse(&"x.yaml".into(), b"a: b\n\xff\n");
     assert_eq!(entries.len(), 1);
-    let Entry::Finding(finding) = &entries[0] else { panic!("{entries:?}") };
+    let Entry::Unreadable(_, finding) = &entries[0] else { panic!("{entries:?}") };
     assert_eq!((finding.reason, &*finding.field), (Reason::Unparsable, "document 1, line 2"));
 }
 
@@ -133,7 +133,7 @@ fn a_file_that_is_no_text_is_one_finding() {
 fn a_directory_that_is_lost_keeps_its_objects() {
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("a.yaml"), SERVICE).unwrap();
-    let mut reader = Reader::new(directory.path().to_owned());
+    let mut reader = Reader::new(directory.path().to_owned(), Scope::All);
     assert_eq!(names(&reader.read()), ["web"]);
     directory.close().unwrap();
     let lost = reader.read();
@@ -222,4 +222,56 @@ async fn rewriting_the_same_publishes_nothing() {
     }
     let published = timeout(Duration::from_millis(300), source.snapshots.changed()).await;
     assert!(published.is_err(), "nothing changed");
+}
+
+/// An Ingress, its namespace, and a Namespace with a label.
+fn fill_with_namespaces(directory: &Path) {
+    let ingress = |namespace: &str| {
+        format!("apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {{name: web, namespace: {namespace}}}\n")
+    };
+    let namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: a, labels: {team: x}}\n";
+    let all = [&*ingress("a"), &*ingress("b"), namespace].join("---\n");
+    fs::write(directory.join("a.yaml"), all).unwrap();
+}
+
+fn served(directory: &Path, scope: Scope) -> (Vec<String>, Vec<String>) {
+    let snapshot = Reader::new(directory.to_owned(), scope).read();
+    let names = snapshot.ingresses.keys().map(ToString::to_string).collect();
+    (names, snapshot.findings.iter().map(|finding| finding.message.to_string()).collect())
+}
+
+#[test]
+fn only_the_ingresses_of_the_watched_namespaces_are_served() {
+    let directory = tempfile::tempdir().unwrap();
+    fill_with_namespaces(directory.path());
+    let selector = |text| Scope::Selector(crate::args::LabelSelector::parse(text).unwrap());
+    assert_eq!(served(directory.path(), Scope::All).0, ["a/web", "b/web"]);
+    assert_eq!(served(directory.path(), Scope::Namespace("b".into())), (vec!["b/web".to_owned()], Vec::new()));
+    let (names, findings) = served(directory.path(), selector("team=x"));
+    assert_eq!(names, ["a/web"]);
+    assert_eq!(
+        findings,
+        ["Namespace b is not among the manifests, so that its labels are not known: its Ingresses are not served"]
+    );
+    assert_eq!(served(directory.path(), selector("team!=x")).0, Vec::<String>::new());
+}
+
+#[test]
+fn what_cannot_be_read_is_remembered() {
+    let unreadable = |text: &str| {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("a.yaml"), text).unwrap();
+        read(directory.path(), &Snapshot::default())
+    };
+    let config_map = |name| ObjectRef::namespaced(ObjectKind::ConfigMap, &ObjectName::new("a", name));
+    // A number where a string belongs.
+    let known = unreadable("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x, namespace: a}\ndata: {k: 5}\n");
+    assert!(known.may_be_unreadable(&config_map("x")));
+    assert!(!known.may_be_unreadable(&config_map("y")));
+    // No YAML: nobody knows what it is.
+    assert!(unreadable("apiVersion: v1\nkind: ConfigMap\ndata: [\n").may_be_unreadable(&config_map("y")));
+    assert!(
+        !unreadable("apiVersion: v1\nkind: Service\nmetadata: {name: x}\nspec: {ports: 5}\n")
+            .may_be_unreadable(&config_map("y"))
+    );
 }

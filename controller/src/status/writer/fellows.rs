@@ -1,10 +1,9 @@
 //! Whether another pod of this installation is there to go on when this one ends.
 
 use crate::{
-    snapshot::{ObjectName, Pod},
+    snapshot::{ApiPod, ObjectName, Pod},
     telemetry::chain,
 };
-use k8s_openapi::api::core::v1::Pod as ApiPod;
 use kube::{Api, Client, api::ListParams};
 use std::time::Duration;
 use tokio::time::timeout;

@@ -19,9 +19,9 @@ pub(super) fn ingress(name: &str, version: &str, status: &[Address]) -> Ingress 
         annotations: Default::default(),
         class_name: None,
         default_backend: None,
-        rules: Vec::new(),
-        tls: Vec::new(),
-        status: status.to_vec(),
+        rules: Box::default(),
+        tls: Box::default(),
+        status: status.into(),
         status_writer: None,
     }
 }

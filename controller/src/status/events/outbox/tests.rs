@@ -18,9 +18,9 @@ fn ingress(name: &str, version: &str) -> Ingress {
         annotations: Default::default(),
         class_name: None,
         default_backend: None,
-        rules: Vec::new(),
-        tls: Vec::new(),
-        status: Vec::new(),
+        rules: Box::default(),
+        tls: Box::default(),
+        status: Box::default(),
         status_writer: None,
     }
 }
@@ -109,7 +109,7 @@ fn sync_is_said_for_new_and_changed_ingresses() {
     outbox.follow(&pass(vec![ingress("a", "1"), ingress("b", "1")], vec![]), now);
     assert_eq!(said(&mut outbox), ["Normal a Sync", "Normal b Sync"]);
     // Our own write of the status changes the version and nothing else.
-    let written = Ingress { status: vec![(Some("192.0.2.1".into()), None)], ..ingress("a", "2") };
+    let written = Ingress { status: Box::new([(Some("192.0.2.1".into()), None)]), ..ingress("a", "2") };
     outbox.follow(&pass(vec![written, ingress("b", "1")], vec![]), now);
     assert_eq!(outbox.len(), 0);
     let annotated = Ingress { annotations: [("x".to_owned(), "y".to_owned())].into(), ..ingress("a", "3") };
