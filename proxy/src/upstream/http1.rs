@@ -41,6 +41,10 @@ use tokio::io::{AsyncRead as _, AsyncReadExt as _, ReadBuf};
 /// How much is read at once at first: what most responses fit into.
 const FIRST_READ: usize = 8 << 10;
 
+/// Most heads before the one of the response (RFC 9110 §15.2). Programs that say every few seconds that they are still at
+/// work (102) need some; together they must fit into what one head may have.
+const MOST_INTERIM: u32 = 100;
+
 /// An HTTP/1.1 connection to an endpoint.
 pub(crate) struct Connection {
     pub(super) key: Key,
@@ -49,6 +53,9 @@ pub(crate) struct Connection {
     read: BytesMut,
     /// How much of it was looked at for the end of a head, and has none.
     scanned: usize,
+    /// Interim responses to the current request, and their bytes.
+    interim: u32,
+    interim_bytes: usize,
     next_read: usize,
     /// How much it may become when much is coming.
     largest_read: usize,
@@ -116,6 +123,8 @@ impl Connection {
             io,
             read: BytesMut::new(),
             scanned: 0,
+            interim: 0,
+            interim_bytes: 0,
             next_read: FIRST_READ,
             largest_read: FIRST_READ,
             sending: Sending::nothing(),
@@ -143,11 +152,12 @@ impl Connection {
         let Outgoing { head, body, framing, is_head, response_limit, largest_read } = request;
         self.requests += 1;
         self.largest_read = largest_read;
+        (self.interim, self.interim_bytes) = (0, 0);
         self.sending = Sending::new(head, body, framing);
         std::future::poll_fn(|cx| match self.poll_response(cx, response_limit, is_head) {
             Poll::Ready(Ok(response)) => Poll::Ready(Ok(response)),
             Poll::Ready(Err(error)) => {
-                let stale = self.is_reused() && self.read.is_empty() && error.is_closed();
+                let stale = self.is_reused() && self.interim == 0 && self.read.is_empty() && error.is_closed();
                 let body = if error.is_closed() { self.sending.take_back() } else { None };
                 Poll::Ready(Err(Box::new(Unanswered { error: ProxyError::Upstream(error), body, stale })))
             }
@@ -166,9 +176,16 @@ impl Connection {
     ) -> Poll<Result<Response<()>, Error>> {
         let unsent = self.poll_sending(cx)?;
         loop {
+            let before = self.read.len();
             if let Some(head) = self.take_head(limit, after_head)? {
                 let status = head.response.status();
                 if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
+                    // Nothing here waits between two of them: without a bound a worker would do nothing else.
+                    self.interim += 1;
+                    self.interim_bytes += before - self.read.len();
+                    if self.interim > MOST_INTERIM || self.interim_bytes > limit {
+                        return Poll::Ready(Err(BadHead::Interim.into()));
+                    }
                     continue;
                 }
                 self.decoder = head.decoder;

@@ -3,9 +3,9 @@
 use crate::harness::{Client, Message, Origin, PATIENCE, Running, nobody, ok};
 use rust_nginx_proxy::table::{Policy, Retry, Settings};
 use std::{
-    io::{Read as _, Write as _},
+    io::{ErrorKind, Read as _, Write as _},
     net::{Shutdown, TcpStream},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, mpsc},
     thread,
     time::{Duration, Instant},
 };
@@ -125,6 +125,48 @@ fn what_is_no_response_is_answered_with_502() {
         assert_eq!(response.status(), 502, "{wire:?}");
         assert!(response.header("a").is_none());
     }
+}
+
+/// RFC 9110 §15.2: any number of them, within reason, in all no more than one head may have.
+#[test]
+fn interim_responses_are_bounded() {
+    const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+    let hints = |length: usize| format!("HTTP/1.1 103 E\r\nLink: {}\r\n\r\n", "x".repeat(length - 26));
+    for (interim, status) in [
+        ("HTTP/1.1 102 P\r\n\r\n".repeat(100), 200),
+        ("HTTP/1.1 102 P\r\n\r\n".repeat(101), 502),
+        (hints(1024).repeat(4), 200),
+        (hints(1025).repeat(4), 502),
+    ] {
+        let wire: &'static str = format!("{interim}{OK}").leak();
+        for piece in [usize::MAX, 1000] {
+            let response = proxy(&origin(wire, piece, true)).connect().get("/");
+            assert_eq!(response.status(), status, "{} bytes by {piece}", interim.len());
+        }
+    }
+}
+
+/// An endpoint that never comes to an end of them loses its connection; the request is over long before its time.
+#[test]
+fn endless_interim_responses_end_the_connection() {
+    let (told, stopped) = mpsc::channel();
+    let origin = Origin::raw(move |mut stream| {
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        Client::new(stream.try_clone().unwrap()).try_read();
+        let batch = b"HTTP/1.1 103 E\r\n\r\n".repeat(1000);
+        let error = loop {
+            if let Err(error) = stream.write_all(&batch) {
+                break error;
+            }
+        };
+        // The test may have failed before.
+        let _ = told.send(error.kind());
+    });
+    let policy = Policy { read_timeout: 10 * PATIENCE, ..once() };
+    let proxy = Running::with(&[origin.address], policy, Settings::default());
+    assert_eq!(proxy.connect().get("/").status(), 502);
+    let kind = stopped.recv_timeout(PATIENCE).unwrap();
+    assert!(matches!(kind, ErrorKind::ConnectionReset | ErrorKind::BrokenPipe), "{kind}");
 }
 
 /// A body that breaks off breaks off for the client, too: it must not look complete.
