@@ -1,6 +1,9 @@
 //! What endpoints of HTTP/1.1 send, and what becomes of it and of their connections.
 
-use crate::harness::{Client, Message, Origin, PATIENCE, Running, nobody, ok};
+use crate::{
+    harness::{Client, Message, Origin, PATIENCE, Running, nobody, ok},
+    http2::{connect, head, patient},
+};
 use rust_nginx_proxy::table::{Policy, Retry, Settings};
 use std::{
     io::{ErrorKind, Read as _, Write as _},
@@ -115,6 +118,7 @@ fn what_is_no_response_is_answered_with_502() {
         "HTTP/1.1 200 OK\r\nA: 1\r\n 2\r\n\r\n",
         "HTTP/1.1 200 OK\r\nA: \0\r\n\r\n",
         "HTTP/1.1 200 OK\r\nContent-Le",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
         "HTTP/1.1 100 Continue\r\n\r\n",
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
         "HTTP/2 200 OK\r\n\r\n",
@@ -189,6 +193,35 @@ fn a_body_that_breaks_off_does_not_look_complete() {
         let answer = String::from_utf8_lossy(&answer).into_owned();
         let whole = answer.ends_with("\r\n0\r\n\r\n") || answer.contains("hello") && wire.contains("Length");
         assert!(!whole, "{wire:?}: {answer:?}");
+    }
+}
+
+/// Whatever the endpoint sent before it broke off, in one go, the client gets before its connection is closed.
+#[test]
+fn what_came_before_a_body_broke_off_reaches_the_client() {
+    for wire in [
+        "HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\nhello",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nzz\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhelloXX0\r\n\r\n",
+    ] {
+        let proxy = proxy(&saying(wire, true));
+        for _ in 0..10 {
+            let mut client = proxy.connect();
+            client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+            let mut answer = String::new();
+            client.stream.read_to_string(&mut answer).unwrap();
+            assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.contains("hello"), "{wire:?}: {answer:?}");
+        }
+        proxy.runtime.block_on(async {
+            let mut client = connect(proxy.http()).await.ready().await.unwrap();
+            let (response, _) = client.send_request(head("GET", "/"), true).unwrap();
+            let response = patient(response).await.unwrap();
+            assert_eq!(response.status(), 200, "{wire:?}");
+            let mut body = response.into_body();
+            assert_eq!(patient(body.data()).await.unwrap().unwrap(), "hello", "{wire:?}");
+            assert!(patient(body.data()).await.is_some_and(|data| data.is_err()), "{wire:?}");
+        });
     }
 }
 
