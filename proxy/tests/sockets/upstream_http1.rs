@@ -328,6 +328,33 @@ fn a_response_begins_while_the_request_goes_on() {
     assert_eq!(client.line().unwrap(), "0");
 }
 
+/// RFC 9112 §6.3: HTTP/1.0 has no chunks, so that what the endpoint does not give a length to ends with the connection, and
+/// whoever asked for keep-alive is told.
+#[test]
+fn a_client_of_http10_is_told_when_the_connection_closes() {
+    for (wire, connection) in [
+        ("HTTP/1.1 200 OK\r\n\r\nhello", "close"),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", "close"),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", "keep-alive"),
+    ] {
+        let proxy = proxy(&saying(wire, true));
+        let mut client = proxy.connect();
+        client.send("GET / HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\n\r\n");
+        let mut lines = Vec::new();
+        while let Some(line) = client.line().filter(|line| !line.is_empty()) {
+            lines.push(line.to_ascii_lowercase());
+        }
+        let said: Vec<_> = lines.iter().filter(|line| line.starts_with("connection:")).collect();
+        assert_eq!(said, [&format!("connection: {connection}")], "{wire:?}: {lines:?}");
+        assert_eq!(client.bytes(5).unwrap(), b"hello");
+        if connection == "close" {
+            assert!(client.is_closed(), "{wire:?}");
+        } else {
+            assert_eq!(client.get("/").text(), "hello");
+        }
+    }
+}
+
 /// RFC 9110 §9.3.2: the endpoint says what a GET would have had, and sends nothing of it.
 #[test]
 fn a_length_without_a_body_is_passed_on() {
