@@ -39,6 +39,8 @@ enum Kind {
     Streamed(Box<UpstreamBody>),
     Http2(Box<Http2Body>),
     Compressed(Box<Compressed>),
+    /// It broke off; the error is still to be said.
+    Broken(Option<BoxError>),
 }
 
 // === impl ResponseBody ===
@@ -63,13 +65,10 @@ impl ResponseBody {
         read_timeout: Duration,
     ) -> Self {
         let first = connection.arrived();
-        let first = match first {
-            None | Some(Ok(_)) if connection.is_complete() => {
-                worker.give(connection);
-                return Self::full(first.and_then(Result::ok).unwrap_or_default());
-            }
-            first => first,
-        };
+        if connection.is_complete() {
+            worker.give(connection);
+            return Self::full(first.unwrap_or_default());
+        }
         let body = UpstreamBody::new(connection, first, worker, deadline, read_timeout);
         Self { kind: Kind::Streamed(Box::new(body)), exchange: None }
     }
@@ -99,7 +98,7 @@ impl ResponseBody {
     pub(crate) fn known_length(&self) -> Option<u64> {
         match &self.kind {
             Kind::Full(bytes) => Some(bytes.len() as u64),
-            Kind::Streamed(_) | Kind::Http2(_) | Kind::Compressed(_) => None,
+            Kind::Streamed(_) | Kind::Http2(_) | Kind::Compressed(_) | Kind::Broken(_) => None,
         }
     }
 
@@ -116,7 +115,16 @@ impl Body for ResponseBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.get_mut();
-        let frame = std::task::ready!(this.kind.poll_frame(cx));
+        let frame = match std::task::ready!(this.kind.poll_frame(cx)) {
+            // hyper throws away what it has not written yet when a body fails. It writes while the body has nothing for it,
+            // so that the client gets what came before, the head at least.
+            Some(Err(error)) if !matches!(this.kind, Kind::Broken(_)) => {
+                this.kind = Kind::Broken(Some(error));
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            frame => frame,
+        };
         if let Some(exchange) = &mut this.exchange {
             match &frame {
                 Some(Ok(frame)) => exchange.sent(frame.data_ref().map_or(0, Bytes::len)),
@@ -133,6 +141,7 @@ impl Body for ResponseBody {
             Kind::Streamed(body) => body.is_end_stream(),
             Kind::Http2(body) => body.is_end_stream(),
             Kind::Compressed(body) => body.is_end_stream(),
+            Kind::Broken(error) => error.is_none(),
         }
     }
 
@@ -141,7 +150,7 @@ impl Body for ResponseBody {
             Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Streamed(body) => body.size_hint(),
             // What the head says is passed on; nothing is added to it.
-            Kind::Http2(_) | Kind::Compressed(_) => SizeHint::default(),
+            Kind::Http2(_) | Kind::Compressed(_) | Kind::Broken(_) => SizeHint::default(),
         }
     }
 }
@@ -156,6 +165,7 @@ impl Kind {
             Self::Streamed(body) => body.poll_frame(cx),
             Self::Http2(body) => body.poll_frame(cx),
             Self::Compressed(body) => body.poll_frame(cx),
+            Self::Broken(error) => Poll::Ready(error.take().map(Err)),
         }
     }
 }

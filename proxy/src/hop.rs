@@ -24,6 +24,24 @@ pub(crate) fn named_fields(headers: &HeaderMap) -> Vec<HeaderName> {
         .collect()
 }
 
+/// What is left of the protocols that a client would like to switch to, if anything (RFC 9110 §7.8). In some of them
+/// further requests follow, which nobody here would route or guard: HTTP/2 in cleartext, under whichever name, and TLS
+/// (RFC 2817) with whatever is in it.
+pub(crate) fn upgrade(asked: &HeaderValue) -> Option<HeaderValue> {
+    let words = || asked.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+    if !words().any(carries_requests) {
+        return Some(asked.clone());
+    }
+    let left: Vec<&[u8]> = words().filter(|word| !word.is_empty() && !carries_requests(word)).collect();
+    if left.is_empty() { None } else { HeaderValue::from_bytes(&left.join(&b", "[..])).ok() }
+}
+
+/// Judged by the name alone, because programs may take `h2c-14` or `h2c;q=1` for what they know.
+fn carries_requests(protocol: &[u8]) -> bool {
+    let end = protocol.iter().position(|byte| !byte.is_ascii_alphanumeric()).unwrap_or(protocol.len());
+    [&b"h2c"[..], b"h2", b"http", b"tls"].iter().any(|name| protocol[..end].eq_ignore_ascii_case(name))
+}
+
 /// Strips the response of an endpoint. `Upgrade` is an offer for this connection (RFC 9110 §7.8); that of a 101 is taken
 /// out before.
 pub(crate) fn strip_response(headers: &mut HeaderMap, said: Server) {
@@ -139,6 +157,24 @@ mod tests {
         ];
         assert_eq!(stripped(&lines), ["content-type"]);
         assert_eq!(stripped(&[("connection", "keep-alive"), ("keep-alive", "timeout=5")]), [] as [&str; 0]);
+    }
+
+    #[test]
+    fn nobody_switches_to_what_carries_requests() {
+        for (asked, left) in [
+            ("websocket", Some("websocket")),
+            ("WebSocket , foo/2", Some("WebSocket , foo/2")),
+            ("h2cool", Some("h2cool")),
+            ("h2c", None),
+            ("H2C", None),
+            ("h2c-14", None),
+            ("h2c;q=1,, h2", None),
+            ("HTTP/2.0, TLS/1.0", None),
+            ("h2c, websocket,tls/1.2 ,foo", Some("websocket, foo")),
+        ] {
+            let left = left.map(HeaderValue::from_static);
+            assert_eq!(upgrade(&HeaderValue::from_static(asked)), left, "{asked}");
+        }
     }
 
     #[test]

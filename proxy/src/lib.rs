@@ -19,6 +19,7 @@ mod error;
 mod exchange;
 pub mod filter;
 mod forwarded;
+mod frames;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;

@@ -102,10 +102,24 @@ pub(crate) async fn handle(
     };
     settings.headers.finish(exchange.take_fields(), response.headers_mut());
     exchange.answered(response.status());
-    if version == Version::HTTP_11 && connection.is_last_request() {
+    let closes = match version {
+        Version::HTTP_11 => connection.is_last_request(),
+        Version::HTTP_10 => ends_with_connection(&response),
+        _ => false,
+    };
+    if closes {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
+    if version == Version::HTTP_10 && response.headers().contains_key(header::CONNECTION) {
+        // Else hyper would say `keep-alive` beside it.
+        *response.version_mut() = version;
+    }
     Ok(response.map(|body| body.with_exchange(exchange)))
+}
+
+/// HTTP/1.0 has no chunks: a body whose length nobody knows ends with the connection (RFC 9112 §6.3).
+fn ends_with_connection(response: &Response<ResponseBody>) -> bool {
+    response.body().size_hint().exact().is_none() && !response.headers().contains_key(header::CONTENT_LENGTH)
 }
 
 /// From the request to the answer, a phase a line.

@@ -77,8 +77,7 @@ impl<'a> Picker<'a> {
     /// The next endpoint, if possible none of `tried`, which ends with the last one. `None` when there is no endpoint.
     pub(crate) fn pick<'s>(&mut self, tried: &[Endpoint], scope: impl FnOnce() -> Scope<'s>) -> Option<Picked> {
         if self.plain {
-            let endpoint =
-                self.state.round_robin.pick(self.backend.endpoints(), |endpoint| !tried.contains(endpoint))?;
+            let endpoint = self.state.round_robin.pick(self.backend.endpoints(), tried)?;
             return Some(Picked { endpoint, peer: None });
         }
         let now = self.timers.now();

@@ -24,13 +24,20 @@ impl RoundRobin {
         position.checked_rem(count).unwrap_or_default()
     }
 
-    /// The next endpoint that may be picked, else the next one. `None` when there is none at all.
-    pub(super) fn pick(&self, endpoints: &[Endpoint], may_pick: impl Fn(&Endpoint) -> bool) -> Option<Endpoint> {
-        let first = *endpoints.get(self.next(endpoints.len()))?;
-        if may_pick(&first) {
+    /// The next endpoint that was not tried. When all were they go on in turn, but not with the one that was tried last.
+    /// `None` when there is none at all.
+    pub(super) fn pick(&self, endpoints: &[Endpoint], tried: &[Endpoint]) -> Option<Endpoint> {
+        let start = self.next(endpoints.len());
+        let first = *endpoints.get(start)?;
+        if !tried.contains(&first) {
             return Some(first);
         }
-        let mut others = (1..endpoints.len()).map(|_| endpoints[self.next(endpoints.len())]);
-        others.find(|endpoint| may_pick(endpoint)).or(Some(first))
+        let at = |steps: usize| endpoints[(start + steps) % endpoints.len()];
+        let untried = (1..endpoints.len()).find(|steps| !tried.contains(&at(*steps)));
+        let steps = untried.or_else(|| (0..endpoints.len()).find(|steps| tried.last() != Some(&at(*steps))));
+        let steps = steps.unwrap_or_default();
+        // Whoever comes next begins behind it.
+        self.cursor.set(self.cursor.get().wrapping_add(steps));
+        Some(at(steps))
     }
 }

@@ -10,7 +10,7 @@ use crate::{
 };
 use http::{HeaderMap, HeaderValue, Request, StatusCode, header, request::Parts};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     net::IpAddr,
     num::{NonZeroU16, NonZeroU32, NonZeroUsize},
     time::Duration,
@@ -158,6 +158,33 @@ fn every_balancer_tries_another_endpoint_and_in_the_end_the_same_again() {
         assert!(tried.contains(&again));
         let alone = only(7);
         assert_eq!(world.pick(&alone, &policy, &[endpoint(7)]).endpoint, endpoint(7), "{policy:?}");
+    }
+}
+
+#[test]
+fn once_all_were_tried_they_go_on_in_turn() {
+    let ejection = Ejection { failures: NonZeroU32::MAX, time: Duration::from_secs(30), max_percent: 60 };
+    let remembering = Policy { ejection: Some(ejection), ..Policy::default() };
+    for (policy, count) in [(&Policy::default(), 2), (&Policy::default(), 4), (&remembering, 2), (&remembering, 4)] {
+        let backend = backend(1..=count);
+        let world = World::new();
+        let mut tried = Vec::new();
+        for _ in 0..5 * count {
+            tried.push(world.pick(&backend, policy, &tried).endpoint);
+        }
+        for round in tried.chunks(count.into()) {
+            let different: HashSet<_> = round.iter().collect();
+            assert_eq!(different.len(), count.into(), "{policy:?}: {tried:?}");
+        }
+        // Other requests take their turns in between.
+        for others in 1..=count {
+            for _ in 0..others {
+                world.pick(&backend, policy, &[]);
+            }
+            let picked = world.pick(&backend, policy, &tried).endpoint;
+            assert_ne!(tried.last(), Some(&picked), "{policy:?}");
+            tried.push(picked);
+        }
     }
 }
 

@@ -11,10 +11,10 @@ use bytes::Bytes;
 use http_body::{Body, Frame};
 use hyper::body::Incoming;
 use std::{
-    fs::File,
+    fs::{File, Permissions},
     future::poll_fn,
     io::{self, Write as _},
-    os::unix::fs::FileExt as _,
+    os::unix::fs::{FileExt as _, PermissionsExt as _},
     pin::Pin,
     rc::Rc,
     sync::{
@@ -103,6 +103,14 @@ impl Stored {
     }
 }
 
+/// A file for nobody else. It has no name, but others can find it in /proc, and the mode that it gets by default is up to
+/// the umask.
+fn temporary_file() -> io::Result<File> {
+    let file = tempfile::tempfile()?;
+    file.set_permissions(Permissions::from_mode(0o600))?;
+    Ok(file)
+}
+
 async fn next_frame(
     incoming: &mut Incoming,
     timeout: Duration,
@@ -151,7 +159,7 @@ impl Store {
         let written = spawn_blocking(move || {
             let file = match file {
                 Some(file) => file,
-                None => Arc::new(tempfile::tempfile()?),
+                None => Arc::new(temporary_file()?),
             };
             (&*file).write_all(&pending)?;
             Ok((file, pending))
@@ -272,5 +280,16 @@ impl StoredBody {
         let read = std::task::ready!(Pin::new(reading).poll(cx));
         self.reading = None;
         Poll::Ready(read.unwrap_or_else(|error| Err(error.into())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_temporary_file_is_for_nobody_else() {
+        let mode = temporary_file().expect("a file").metadata().expect("its mode").permissions().mode();
+        assert_eq!(mode & 0o7777, 0o600, "{mode:o}");
     }
 }

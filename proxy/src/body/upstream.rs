@@ -2,12 +2,7 @@
 //! last byte, gone with an error.
 
 use super::BoxError;
-use crate::{
-    error::ProxyError,
-    timeout::Deadline,
-    upstream::http1::{Connection, Error},
-    worker::Worker,
-};
+use crate::{error::ProxyError, timeout::Deadline, upstream::http1::Connection, worker::Worker};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use std::{
@@ -21,7 +16,7 @@ pub(super) struct UpstreamBody {
     /// `None` once it went back to the pool, or is of no more use.
     connection: Option<Box<Connection>>,
     /// What was already there when the head arrived.
-    first: Option<Result<Bytes, Error>>,
+    first: Option<Bytes>,
     worker: Rc<Worker>,
     deadline: Rc<Deadline>,
     read_timeout: Duration,
@@ -33,7 +28,7 @@ pub(super) struct UpstreamBody {
 impl UpstreamBody {
     pub(super) fn new(
         connection: Box<Connection>,
-        first: Option<Result<Bytes, Error>>,
+        first: Option<Bytes>,
         worker: &Rc<Worker>,
         deadline: &Rc<Deadline>,
         read_timeout: Duration,
@@ -51,7 +46,7 @@ impl UpstreamBody {
     pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let Some(connection) = &mut self.connection else { return Poll::Ready(None) };
         let polled = match self.first.take() {
-            Some(first) => Poll::Ready(Some(first)),
+            Some(first) => Poll::Ready(Some(Ok(first))),
             None => connection.poll_body(cx),
         };
         match polled {
@@ -61,7 +56,7 @@ impl UpstreamBody {
                 Poll::Ready(Some(Ok(Frame::data(data))))
             }
             Poll::Ready(Some(Err(error))) => {
-                self.connection = None;
+                self.give_up();
                 Poll::Ready(Some(Err(error.into())))
             }
             Poll::Ready(None) => {
@@ -75,7 +70,7 @@ impl UpstreamBody {
                     self.deadline.set(self.read_timeout);
                 }
                 self.deadline.poll_expired(cx).map(|()| {
-                    self.connection = None;
+                    self.give_up();
                     Some(Err(ProxyError::ReadTimeout.to_string().into()))
                 })
             }
@@ -90,17 +85,19 @@ impl UpstreamBody {
         }
     }
 
+    /// The rest does not come; from now on nobody waits for the endpoint.
+    fn give_up(&mut self) {
+        self.connection = None;
+        self.deadline.clear();
+    }
+
     pub(super) fn is_end_stream(&self) -> bool {
         self.connection.is_none()
     }
 
     /// What is to come, where the endpoint has said it.
     pub(super) fn size_hint(&self) -> SizeHint {
-        let first = match &self.first {
-            Some(Ok(data)) => data.len() as u64,
-            Some(Err(_)) => return SizeHint::default(),
-            None => 0,
-        };
+        let first = self.first.as_ref().map_or(0, |data| data.len() as u64);
         match &self.connection {
             None => SizeHint::with_exact(0),
             Some(connection) => {

@@ -1,6 +1,7 @@
 //! The client side of a connection as hyper sees it: plain or TLS, with what was already read, counted and watched.
 
-use super::watch::{Allowance, FrameWatch, HeadWatch, Verdict, Watch};
+use super::watch::{HeadWatch, Verdict, Watch};
+use crate::frames::{Allowance, FrameWatch};
 use bytes::{Buf, Bytes, BytesMut};
 use std::{
     io,
@@ -138,7 +139,7 @@ impl ServerIo {
 
     /// Watches frames of HTTP/2 from here on.
     pub(super) fn watch_frames(&mut self) {
-        self.watch = Watch::Frames(Box::new(FrameWatch::new()));
+        self.watch = Watch::Frames(Box::new(FrameWatch::of_client()));
     }
 
     /// Part of a head of HTTP/1 was read, and the rest was not.

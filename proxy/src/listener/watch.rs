@@ -1,15 +1,13 @@
-//! What goes by on a connection before anybody parses it: heads of HTTP/1 requests, frames of HTTP/2.
+//! What goes by on a connection before anybody parses it: heads of HTTP/1 requests, frames of HTTP/2
+//! ([`crate::frames`]).
 //!
 //! hyper decides what a message means. A watch only counts, and stops the flow where hyper would be more patient than
 //! we are. It holds back what it objects to and says so in [`super::io::IoCounters`]; the connection does the rest.
 
-mod frames;
 mod head;
 
-pub(super) use self::{
-    frames::{Allowance, FrameWatch},
-    head::{HeadWatch, USUAL_FIELDS},
-};
+pub(super) use self::head::{HeadWatch, USUAL_FIELDS};
+use crate::frames::FrameWatch;
 
 /// Why a watch stopped the flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

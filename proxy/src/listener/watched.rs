@@ -1,7 +1,10 @@
 //! The watches without a connection, for fuzzing.
 
-use super::watch::{Allowance, FrameWatch, HeadWatch, USUAL_FIELDS};
-use crate::table::HeadLimits;
+use super::watch::{HeadWatch, USUAL_FIELDS};
+use crate::{
+    frames::{Allowance, FrameWatch},
+    table::HeadLimits,
+};
 
 pub(crate) fn heads(limits: HeadLimits, bytes: &[u8], piece: usize) -> Option<(usize, u8)> {
     let mut watch = HeadWatch::new(limits, USUAL_FIELDS);
@@ -16,7 +19,7 @@ pub(crate) fn heads(limits: HeadLimits, bytes: &[u8], piece: usize) -> Option<(u
 }
 
 pub(crate) fn frames(bytes: &[u8], piece: usize) -> (bool, bool) {
-    let (mut watch, allowance) = (FrameWatch::new(), Allowance::default());
+    let (mut watch, allowance) = (FrameWatch::of_client(), Allowance::default());
     let flood = bytes.chunks(piece).any(|part| watch.see(part, &allowance, 0).is_err());
     (flood, !flood && watch.is_inside())
 }

@@ -6,6 +6,7 @@ use crate::{
     body::{Progress, RequestBody, ResponseBody, Stored},
     error::{Outcome, ProxyError},
     exchange::Exchange,
+    hop,
     listener::Connection,
     retry::Tries,
     table::{Backend, BackendIndex, Endpoint, Policy, Protocol, Route},
@@ -65,9 +66,9 @@ pub(super) struct Switch {
 // === impl Switch ===
 
 impl Switch {
-    /// Upgrades exist in HTTP/1.1 only (RFC 9110 §7.8).
+    /// Upgrades exist in HTTP/1.1 only (RFC 9110 §7.8). One to what nobody switches to makes an ordinary request.
     pub(super) fn of(version: Version, upgrade: Option<&HeaderValue>, client: Option<OnUpgrade>) -> Option<Self> {
-        let (protocol, client) = (upgrade?.clone(), client?);
+        let (protocol, client) = (hop::upgrade(upgrade?)?, client?);
         (version == Version::HTTP_11).then_some(Self { protocol, client })
     }
 }

@@ -41,6 +41,10 @@ use tokio::io::{AsyncRead as _, AsyncReadExt as _, ReadBuf};
 /// How much is read at once at first: what most responses fit into.
 const FIRST_READ: usize = 8 << 10;
 
+/// Most heads before the one of the response (RFC 9110 §15.2). Programs that say every few seconds that they are still at
+/// work (102) need some; together they must fit into what one head may have.
+const MOST_INTERIM: u32 = 100;
+
 /// An HTTP/1.1 connection to an endpoint.
 pub(crate) struct Connection {
     pub(super) key: Key,
@@ -49,6 +53,11 @@ pub(crate) struct Connection {
     read: BytesMut,
     /// How much of it was looked at for the end of a head, and has none.
     scanned: usize,
+    /// There is an answer to the current request, or an interim one.
+    heard: bool,
+    /// Interim responses to the current request, and their bytes.
+    interim: u32,
+    interim_bytes: usize,
     next_read: usize,
     /// How much it may become when much is coming.
     largest_read: usize,
@@ -116,6 +125,9 @@ impl Connection {
             io,
             read: BytesMut::new(),
             scanned: 0,
+            heard: false,
+            interim: 0,
+            interim_bytes: 0,
             next_read: FIRST_READ,
             largest_read: FIRST_READ,
             sending: Sending::nothing(),
@@ -143,11 +155,12 @@ impl Connection {
         let Outgoing { head, body, framing, is_head, response_limit, largest_read } = request;
         self.requests += 1;
         self.largest_read = largest_read;
+        (self.heard, self.interim, self.interim_bytes) = (false, 0, 0);
         self.sending = Sending::new(head, body, framing);
         std::future::poll_fn(|cx| match self.poll_response(cx, response_limit, is_head) {
             Poll::Ready(Ok(response)) => Poll::Ready(Ok(response)),
             Poll::Ready(Err(error)) => {
-                let stale = self.is_reused() && self.read.is_empty() && error.is_closed();
+                let stale = self.is_reused() && !self.heard && self.read.is_empty() && error.is_closed();
                 let body = if error.is_closed() { self.sending.take_back() } else { None };
                 Poll::Ready(Err(Box::new(Unanswered { error: ProxyError::Upstream(error), body, stale })))
             }
@@ -166,13 +179,22 @@ impl Connection {
     ) -> Poll<Result<Response<()>, Error>> {
         let unsent = self.poll_sending(cx)?;
         loop {
+            let before = self.read.len();
             if let Some(head) = self.take_head(limit, after_head)? {
+                self.heard = true;
                 let status = head.response.status();
                 if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
+                    // Nothing here waits between two of them: without a bound a worker would do nothing else.
+                    self.interim += 1;
+                    self.interim_bytes += before - self.read.len();
+                    if self.interim > MOST_INTERIM || self.interim_bytes > limit {
+                        return Poll::Ready(Err(BadHead::Interim.into()));
+                    }
                     continue;
                 }
                 self.decoder = head.decoder;
                 self.closes = !head.keeps_alive || status == StatusCode::SWITCHING_PROTOCOLS;
+                self.begin_body(cx)?;
                 return Poll::Ready(Ok(head.response));
             }
             match ready!(self.poll_read(cx)) {
@@ -181,6 +203,30 @@ impl Connection {
                 Err(error) => return Poll::Ready(Err(unsent.unwrap_or(Error::Io(error)))),
             }
         }
+    }
+
+    /// Looks at the first of the body, as far as it is here: what fails before there is any of it fails as a whole, while the
+    /// client can still be told. Where nothing of it came with the head this asks the socket as the body would next, and
+    /// the answer that there is nothing yet costs no system call.
+    fn begin_body(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
+        loop {
+            self.decoder.take_framing(&mut self.read)?;
+            if self.decoder.is_done() || !self.read.is_empty() {
+                return Ok(());
+            }
+            match self.poll_read(cx) {
+                Poll::Ready(Ok(0)) => return self.read_to_end(),
+                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Err(error)) => return Err(Error::Io(error)),
+                Poll::Pending => return Ok(()),
+            }
+        }
+    }
+
+    /// The endpoint has closed.
+    fn read_to_end(&mut self) -> Result<(), Error> {
+        self.closes = true;
+        Ok(self.decoder.closed()?)
     }
 
     /// A head that is complete. What comes bit by bit is not parsed from its beginning each time: an endpoint could have a
@@ -215,10 +261,16 @@ impl Connection {
     }
 
     /// Reads into the buffer; 0 is the end.
+    ///
+    /// Many endpoints end TLS by closing the connection, without the alert that RFC 8446 §6.1 wants. That is an end here, as
+    /// for nginx: only a body that nothing else ends is believed to be complete then, and the pods are within the cluster.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         self.read.reserve(self.next_read);
         let room = self.read.capacity() - self.read.len();
-        let read = ready!(pin!(self.io.read_buf(&mut self.read)).poll(cx))?;
+        let read = match ready!(pin!(self.io.read_buf(&mut self.read)).poll(cx)) {
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Poll::Ready(Ok(0)),
+            read => read?,
+        };
         if read >= room {
             self.next_read = (self.next_read * 2).min(self.largest_read);
         } else if read < self.next_read / 4 {
@@ -228,11 +280,11 @@ impl Connection {
     }
 
     /// The piece of the body that has arrived already, without asking the socket for more.
-    pub(crate) fn arrived(&mut self) -> Option<Result<Bytes, Error>> {
+    pub(crate) fn arrived(&mut self) -> Option<Bytes> {
         match self.decoder.decode(&mut self.read) {
-            Ok(Decoded::Data(data)) => Some(Ok(data)),
-            Ok(Decoded::Nothing | Decoded::End) => None,
-            Err(error) => Some(Err(error.into())),
+            Ok(Decoded::Data(data)) => Some(data),
+            // What is wrong is wrong again when more is asked for.
+            Ok(Decoded::Nothing | Decoded::End) | Err(_) => None,
         }
     }
 
@@ -246,8 +298,7 @@ impl Connection {
                 Decoded::Nothing => {}
             }
             if ready!(self.poll_read(cx)).map_err(Error::Io)? == 0 {
-                self.closes = true;
-                self.decoder.closed()?;
+                self.read_to_end()?;
             }
         }
     }

@@ -5,13 +5,15 @@
 //! refused. The requests drive their own bodies, so that a stream costs no further task.
 
 mod exchange;
+mod io;
 mod shares;
 mod upload;
 
 pub(crate) use self::exchange::{Exchange, send};
+use self::io::WatchedIo;
 pub(super) use self::shares::{Share, Shares};
-use super::{Key, Target, connect, io::Heedless};
-use crate::{error::ProxyError, table::UpstreamKeepAlive, timeout::Tick, worker::Worker};
+use super::{Key, Target, connect};
+use crate::{error::ProxyError, frames::Allowance, table::UpstreamKeepAlive, timeout::Tick, worker::Worker};
 use bytes::Bytes;
 use h2::client::{Builder, SendRequest};
 use std::{
@@ -45,6 +47,8 @@ const GOODBYE: Duration = Duration::from_secs(5);
 pub(crate) struct Connection {
     pub(super) key: Key,
     sender: RefCell<SendRequest<Bytes>>,
+    /// Frames that the endpoint may still send although they do nothing.
+    allowance: Rc<Allowance>,
     /// Requests that are under way.
     active: Cell<usize>,
     /// Requests so far.
@@ -106,7 +110,8 @@ pub(crate) async fn acquire(worker: &Rc<Worker>, target: Target<'_>) -> Result<(
 
 /// Opens a connection and waits until the endpoint has said how many streams it allows (RFC 9113 §3.4: its first frame).
 async fn connect(target: Target<'_>, worker: &Worker) -> Result<Rc<Connection>, ProxyError> {
-    let io = Heedless(connect::open(target, true).await?);
+    let allowance = Rc::default();
+    let io = WatchedIo::new(connect::open(target, true).await?, &allowance, worker.timers());
     let mut builder = Builder::new();
     builder
         .initial_window_size(STREAM_WINDOW)
@@ -138,6 +143,7 @@ async fn connect(target: Target<'_>, worker: &Worker) -> Result<Rc<Connection>, 
     Ok(Rc::new(Connection {
         key: target.to_key(),
         sender: RefCell::new(sender),
+        allowance,
         active: Cell::new(0),
         requests: Cell::new(0),
         created: now,
@@ -157,6 +163,7 @@ fn with_shares<T>(worker: &Worker, target: Target<'_>, change: impl FnOnce(&mut 
 impl Connection {
     /// Counts a request; true when it ends an idle time.
     pub(super) fn begin(&self) -> bool {
+        self.allowance.asked();
         self.requests.set(self.requests.get().saturating_add(1));
         self.active.replace(self.active.get() + 1) == 0
     }

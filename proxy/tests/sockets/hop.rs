@@ -24,7 +24,7 @@ use Outcome::{Becomes, Ends, Passes};
 type Row = (&'static str, &'static str, &'static [(&'static str, &'static str)], Outcome);
 
 /// Fields of requests, and what the endpoint sees of them.
-const REQUEST: [Row; 41] = [
+const REQUEST: [Row; 44] = [
     ("accept", "text/html", &[], Passes),
     ("accept-encoding", "gzip, br", &[], Passes),
     ("authorization", "Basic eDp5", &[], Passes),
@@ -47,6 +47,9 @@ const REQUEST: [Row; 41] = [
     ("te", "trailers", &[], Ends),
     ("expect", "100-continue", &[], Ends),
     ("http2-settings", "AAMAAABkAARAAAAAAAIAAAAA", &[], Ends),
+    ("upgrade", "h2c", &[("connection", "Upgrade")], Ends),
+    ("upgrade", "H2C, h2", &[("connection", "Upgrade, HTTP2-Settings"), ("http2-settings", "AAMAAABk")], Ends),
+    ("upgrade", "TLS/1.2", &[("connection", "upgrade")], Ends),
     ("x-hop", "1", &[("connection", "X-Hop")], Ends),
     ("x-hop", "1", &[("connection", "keep-alive, x-other ,x-hop")], Ends),
     ("x-hop", "1", &[("connection", "x-other"), ("connection", "x-hop")], Ends),

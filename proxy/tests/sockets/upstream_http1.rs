@@ -1,11 +1,14 @@
 //! What endpoints of HTTP/1.1 send, and what becomes of it and of their connections.
 
-use crate::harness::{Client, Message, Origin, PATIENCE, Running, nobody, ok};
+use crate::{
+    harness::{Client, Message, Origin, PATIENCE, Running, nobody, ok},
+    http2::{connect, head, patient},
+};
 use rust_nginx_proxy::table::{Policy, Retry, Settings};
 use std::{
-    io::{Read as _, Write as _},
+    io::{ErrorKind, Read as _, Write as _},
     net::{Shutdown, TcpStream},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, mpsc},
     thread,
     time::{Duration, Instant},
 };
@@ -115,6 +118,7 @@ fn what_is_no_response_is_answered_with_502() {
         "HTTP/1.1 200 OK\r\nA: 1\r\n 2\r\n\r\n",
         "HTTP/1.1 200 OK\r\nA: \0\r\n\r\n",
         "HTTP/1.1 200 OK\r\nContent-Le",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
         "HTTP/1.1 100 Continue\r\n\r\n",
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
         "HTTP/2 200 OK\r\n\r\n",
@@ -125,6 +129,48 @@ fn what_is_no_response_is_answered_with_502() {
         assert_eq!(response.status(), 502, "{wire:?}");
         assert!(response.header("a").is_none());
     }
+}
+
+/// RFC 9110 §15.2: any number of them, within reason, in all no more than one head may have.
+#[test]
+fn interim_responses_are_bounded() {
+    const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+    let hints = |length: usize| format!("HTTP/1.1 103 E\r\nLink: {}\r\n\r\n", "x".repeat(length - 26));
+    for (interim, status) in [
+        ("HTTP/1.1 102 P\r\n\r\n".repeat(100), 200),
+        ("HTTP/1.1 102 P\r\n\r\n".repeat(101), 502),
+        (hints(1024).repeat(4), 200),
+        (hints(1025).repeat(4), 502),
+    ] {
+        let wire: &'static str = format!("{interim}{OK}").leak();
+        for piece in [usize::MAX, 1000] {
+            let response = proxy(&origin(wire, piece, true)).connect().get("/");
+            assert_eq!(response.status(), status, "{} bytes by {piece}", interim.len());
+        }
+    }
+}
+
+/// An endpoint that never comes to an end of them loses its connection; the request is over long before its time.
+#[test]
+fn endless_interim_responses_end_the_connection() {
+    let (told, stopped) = mpsc::channel();
+    let origin = Origin::raw(move |mut stream| {
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        Client::new(stream.try_clone().unwrap()).try_read();
+        let batch = b"HTTP/1.1 103 E\r\n\r\n".repeat(1000);
+        let error = loop {
+            if let Err(error) = stream.write_all(&batch) {
+                break error;
+            }
+        };
+        // The test may have failed before.
+        let _ = told.send(error.kind());
+    });
+    let policy = Policy { read_timeout: 10 * PATIENCE, ..once() };
+    let proxy = Running::with(&[origin.address], policy, Settings::default());
+    assert_eq!(proxy.connect().get("/").status(), 502);
+    let kind = stopped.recv_timeout(PATIENCE).unwrap();
+    assert!(matches!(kind, ErrorKind::ConnectionReset | ErrorKind::BrokenPipe), "{kind}");
 }
 
 /// A body that breaks off breaks off for the client, too: it must not look complete.
@@ -147,6 +193,35 @@ fn a_body_that_breaks_off_does_not_look_complete() {
         let answer = String::from_utf8_lossy(&answer).into_owned();
         let whole = answer.ends_with("\r\n0\r\n\r\n") || answer.contains("hello") && wire.contains("Length");
         assert!(!whole, "{wire:?}: {answer:?}");
+    }
+}
+
+/// Whatever the endpoint sent before it broke off, in one go, the client gets before its connection is closed.
+#[test]
+fn what_came_before_a_body_broke_off_reaches_the_client() {
+    for wire in [
+        "HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\nhello",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nzz\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhelloXX0\r\n\r\n",
+    ] {
+        let proxy = proxy(&saying(wire, true));
+        for _ in 0..10 {
+            let mut client = proxy.connect();
+            client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+            let mut answer = String::new();
+            client.stream.read_to_string(&mut answer).unwrap();
+            assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.contains("hello"), "{wire:?}: {answer:?}");
+        }
+        proxy.runtime.block_on(async {
+            let mut client = connect(proxy.http()).await.ready().await.unwrap();
+            let (response, _) = client.send_request(head("GET", "/"), true).unwrap();
+            let response = patient(response).await.unwrap();
+            assert_eq!(response.status(), 200, "{wire:?}");
+            let mut body = response.into_body();
+            assert_eq!(patient(body.data()).await.unwrap().unwrap(), "hello", "{wire:?}");
+            assert!(patient(body.data()).await.is_some_and(|data| data.is_err()), "{wire:?}");
+        });
     }
 }
 
@@ -251,6 +326,33 @@ fn a_response_begins_while_the_request_goes_on() {
     }
     client.send("0\r\n\r\n");
     assert_eq!(client.line().unwrap(), "0");
+}
+
+/// RFC 9112 §6.3: HTTP/1.0 has no chunks, so that what the endpoint does not give a length to ends with the connection, and
+/// whoever asked for keep-alive is told.
+#[test]
+fn a_client_of_http10_is_told_when_the_connection_closes() {
+    for (wire, connection) in [
+        ("HTTP/1.1 200 OK\r\n\r\nhello", "close"),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", "close"),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", "keep-alive"),
+    ] {
+        let proxy = proxy(&saying(wire, true));
+        let mut client = proxy.connect();
+        client.send("GET / HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\n\r\n");
+        let mut lines = Vec::new();
+        while let Some(line) = client.line().filter(|line| !line.is_empty()) {
+            lines.push(line.to_ascii_lowercase());
+        }
+        let said: Vec<_> = lines.iter().filter(|line| line.starts_with("connection:")).collect();
+        assert_eq!(said, [&format!("connection: {connection}")], "{wire:?}: {lines:?}");
+        assert_eq!(client.bytes(5).unwrap(), b"hello");
+        if connection == "close" {
+            assert!(client.is_closed(), "{wire:?}");
+        } else {
+            assert_eq!(client.get("/").text(), "hello");
+        }
+    }
 }
 
 /// RFC 9110 §9.3.2: the endpoint says what a GET would have had, and sends nothing of it.

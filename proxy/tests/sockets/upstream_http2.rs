@@ -1,6 +1,7 @@
 //! HTTP/2 to endpoints, in cleartext.
 
 mod failures;
+mod floods;
 
 use crate::{
     harness::{Message, Origin, PATIENCE, Running},

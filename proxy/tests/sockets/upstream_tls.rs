@@ -318,6 +318,38 @@ fn http2_over_tls_is_agreed_on_or_fails() {
     }
 }
 
+/// Without the alert that says so, as many endpoints do: the end of the connection ends what nothing else ends.
+#[test]
+fn a_connection_that_is_closed_without_a_word_has_ended() {
+    let config = Authority::root().leaf("pod.example").server(&[]);
+    for (wire, body, whole) in [
+        ("HTTP/1.1 200 OK\r\n\r\nhello", "hello", true),
+        ("HTTP/1.0 200 OK\r\n\r\n", "", true),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\nhello", "hello", false),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", "hello", false),
+    ] {
+        let config = Arc::clone(&config);
+        let origin = Origin::raw(move |stream| {
+            let Some(mut client) = accept(&config, stream) else { return };
+            client.read();
+            client.send(wire);
+        });
+        let proxy = proxy(origin.address, Protocol::Https1, None);
+        for _ in 0..10 {
+            let mut client = proxy.connect();
+            client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+            if whole {
+                assert_eq!(client.read().text(), body, "{wire:?}");
+                continue;
+            }
+            let mut answer = String::new();
+            client.stream.read_to_string(&mut answer).unwrap();
+            let broken = answer.contains(" 200 OK\r\n") && !answer.ends_with("0\r\n\r\n");
+            assert!(broken && answer.contains(body), "{wire:?}: {answer:?}");
+        }
+    }
+}
+
 #[test]
 fn websockets_pass_over_tls_to_the_endpoint() {
     let config = Authority::root().leaf("pod.example").server(&[]);

@@ -117,7 +117,8 @@ impl Decoder {
             State::Length(0) => self.state = State::Done,
             State::Chunk(0) => {
                 self.state = State::ChunkEnd;
-                self.take_framing(read)?;
+                // What is wrong behind this piece is said when the next one is asked for.
+                let _ = self.take_framing(read);
             }
             _ => {}
         }
@@ -135,8 +136,8 @@ impl Decoder {
         }
     }
 
-    /// Takes what stands between chunks, and after the last one.
-    fn take_framing(&mut self, read: &mut BytesMut) -> Result<(), BadBody> {
+    /// Takes what stands before the first chunk, between two, and after the last one.
+    pub(super) fn take_framing(&mut self, read: &mut BytesMut) -> Result<(), BadBody> {
         loop {
             self.state = match self.state {
                 State::ChunkEnd => match &**read {
@@ -264,6 +265,14 @@ mod tests {
                 assert_eq!(decoded(Decoder::chunked(), wire.as_bytes(), piece), Err(expected), "{wire:?} by {piece}");
             }
         }
+    }
+
+    #[test]
+    fn a_piece_is_not_lost_with_what_is_wrong_behind_it() {
+        let (mut decoder, mut read) = (Decoder::chunked(), BytesMut::from("5\r\nhelloXX"));
+        assert_eq!(decoder.decode(&mut read), Ok(Decoded::Data("hello".into())));
+        assert!(!decoder.is_done());
+        assert_eq!(decoder.decode(&mut read), Err(BadBody::ChunkEnd));
     }
 
     #[test]

@@ -26,6 +26,9 @@ pub(crate) enum BadHead {
     /// nginx's "upstream sent too big header" (`proxy_buffer_size`).
     #[error("response head larger than the limit of {0} bytes")]
     TooLarge(usize),
+    /// No end of 1xx in sight.
+    #[error("too many interim responses, or too large ones")]
+    Interim,
     /// It breaks the grammar.
     #[error("{0}")]
     Syntax(#[from] httparse::Error),

@@ -1,11 +1,13 @@
-//! The frames of an HTTP/2 client as they are read (RFC 9113 §4.1): counts those that make work and ask for nothing.
+//! The frames of an HTTP/2 connection as they are read (RFC 9113 §4.1): counts those that make work and ask for nothing,
+//! of clients and of endpoints.
 //!
 //! hyper and h2 limit header lists, CONTINUATION, streams that are reset before anybody saw them and streams that we
-//! reset. Nothing there limits PING, SETTINGS, PRIORITY, WINDOW_UPDATE, empty DATA, unknown frames, or requests that are
-//! taken back as soon as they are under way (CVE-2019-9511 ff., CVE-2023-44487). They have an allowance here that refills
-//! with time and with what is worth an answer.
+//! reset. Nothing there limits PING, SETTINGS, PRIORITY, WINDOW_UPDATE, empty DATA, unknown frames, requests that are
+//! taken back as soon as they are under way (CVE-2019-9511 ff., CVE-2023-44487), or interim responses. They have an
+//! allowance here that refills with time and with what is worth an answer.
+//!
+//! Must not know: sockets, clocks, what becomes of a connection whose allowance is used up.
 
-use super::Verdict;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 /// Frames that do nothing, at once; and how many more with every tick of the refill and every request.
@@ -13,12 +15,25 @@ const IDLE_FRAMES: u32 = 1000;
 const IDLE_FRAMES_PER_TICK: u32 = 5;
 const IDLE_FRAMES_PER_REQUEST: u32 = 10;
 
-/// Requests taken back at once; every second request allows for one more.
+/// Requests taken back at once; every second request of a client allows for one more, and every request to an endpoint,
+/// which may refuse it, or end it as soon as it has answered.
 const RESETS: u32 = 500;
 const RESETS_PER_TICK: u32 = 2;
 
 /// A client may ask for more, or measure, once for so many bytes that it was sent.
 const BYTES_PER_UPDATE: u64 = 64;
+
+/// The same for an endpoint, where answers to its own frames do not count. It is less, because many requests share the
+/// connection, and some servers ask for more on both levels and measure, all that with every message: one of a single
+/// byte is 15 in gRPC.
+const BYTES_PER_UPDATE_TO_ENDPOINT: u64 = 5;
+
+/// What a PING and a SETTINGS frame are answered with.
+const PING_ANSWER: u64 = 17;
+const SETTINGS_ANSWER: u64 = 9;
+
+/// A padded DATA frame up to this length may be padding alone (RFC 9113 §6.1).
+const MOST_PADDING: u32 = 256;
 
 const PREFACE: u8 = 24;
 const FRAME_HEADER: usize = 9;
@@ -26,24 +41,32 @@ const FRAME_HEADER: usize = 9;
 const DATA: u8 = 0x0;
 const HEADERS: u8 = 0x1;
 const RST_STREAM: u8 = 0x3;
+const SETTINGS: u8 = 0x4;
 const PING: u8 = 0x6;
 const WINDOW_UPDATE: u8 = 0x8;
 const CONTINUATION: u8 = 0x9;
 
 const END_STREAM: u8 = 0x1;
+const ACK: u8 = 0x1;
 const END_HEADERS: u8 = 0x4;
 const PADDED: u8 = 0x8;
 
-/// What a connection may still send. Spent by the watch, refilled by the task of the connection, which has the clock.
+/// More than the allowance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("more frames that do nothing than a connection may send")]
+pub(crate) struct Flood;
+
+/// What a connection may still send. Spent by the watch, refilled by whoever has the clock.
 #[derive(Debug)]
-pub(in crate::listener) struct Allowance {
+pub(crate) struct Allowance {
     idle_frames: AtomicU32,
     resets: AtomicU32,
 }
 
 /// Counts on one connection.
 #[derive(Debug)]
-pub(in crate::listener) struct FrameWatch {
+pub(crate) struct FrameWatch {
+    sender: Sender,
     preface: u8,
     /// Bytes of the current frame's payload that are still to come.
     payload: u32,
@@ -54,7 +77,16 @@ pub(in crate::listener) struct FrameWatch {
     last_stream: u32,
     /// WINDOW_UPDATE and PING so far.
     updates: u64,
+    /// Bytes with which frames were answered that ask for nothing else.
+    answers: u64,
     odd: bool,
+}
+
+/// Whose frames are watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sender {
+    Client,
+    Endpoint,
 }
 
 // === impl Allowance ===
@@ -67,14 +99,20 @@ impl Default for Allowance {
 
 impl Allowance {
     /// True when there is something to refill.
-    pub(in crate::listener) fn is_spent(&self) -> bool {
+    pub(crate) fn is_spent(&self) -> bool {
         self.idle_frames.load(Relaxed) < IDLE_FRAMES || self.resets.load(Relaxed) < RESETS
     }
 
     /// So many ticks have passed.
-    pub(in crate::listener) fn refill(&self, ticks: u32) {
+    pub(crate) fn refill(&self, ticks: u32) {
         Self::add(&self.idle_frames, ticks.saturating_mul(IDLE_FRAMES_PER_TICK), IDLE_FRAMES);
         Self::add(&self.resets, ticks.saturating_mul(RESETS_PER_TICK), RESETS);
+    }
+
+    /// An endpoint was asked for something: that takes frames, and it may refuse.
+    pub(crate) fn asked(&self) {
+        Self::add(&self.idle_frames, IDLE_FRAMES_PER_REQUEST, IDLE_FRAMES);
+        Self::add(&self.resets, 1, RESETS);
     }
 
     fn add(cell: &AtomicU32, by: u32, most: u32) {
@@ -85,8 +123,8 @@ impl Allowance {
     }
 
     /// One less, or none left.
-    fn spend(cell: &AtomicU32) -> Result<(), Verdict> {
-        let left = cell.load(Relaxed).checked_sub(1).ok_or(Verdict::Flood)?;
+    fn spend(cell: &AtomicU32) -> Result<(), Flood> {
+        let left = cell.load(Relaxed).checked_sub(1).ok_or(Flood)?;
         cell.store(left, Relaxed);
         Ok(())
     }
@@ -95,31 +133,38 @@ impl Allowance {
 // === impl FrameWatch ===
 
 impl FrameWatch {
-    pub(in crate::listener) fn new() -> Self {
+    /// Watches a client, from its preface on.
+    pub(crate) fn of_client() -> Self {
+        Self::new(Sender::Client, PREFACE)
+    }
+
+    /// Watches an endpoint, which begins with a frame. What it is asked for is told to the allowance.
+    pub(crate) fn of_endpoint() -> Self {
+        Self::new(Sender::Endpoint, 0)
+    }
+
+    fn new(sender: Sender, preface: u8) -> Self {
         Self {
-            preface: PREFACE,
+            sender,
+            preface,
             payload: 0,
             header: [0; FRAME_HEADER],
             known: 0,
             block: false,
             last_stream: 0,
             updates: 0,
+            answers: 0,
             odd: false,
         }
     }
 
     /// Something has begun and is not complete: the preface, a frame or a header block.
-    pub(in crate::listener) fn is_inside(&self) -> bool {
+    pub(crate) fn is_inside(&self) -> bool {
         self.preface > 0 || self.payload > 0 || self.known > 0 || self.block
     }
 
-    /// Looks at what was read; `written` is how many bytes the client has been sent so far.
-    pub(in crate::listener) fn see(
-        &mut self,
-        mut bytes: &[u8],
-        allowance: &Allowance,
-        written: u64,
-    ) -> Result<(), Verdict> {
+    /// Looks at what was read; `written` is how many bytes the other side has been sent so far.
+    pub(crate) fn see(&mut self, mut bytes: &[u8], allowance: &Allowance, written: u64) -> Result<(), Flood> {
         if self.preface > 0 {
             let preface = usize::from(self.preface).min(bytes.len());
             self.preface -= u8::try_from(preface).unwrap_or(self.preface);
@@ -147,14 +192,20 @@ impl FrameWatch {
     }
 
     /// A frame begins.
-    fn frame(&mut self, allowance: &Allowance, written: u64) -> Result<(), Verdict> {
+    fn frame(&mut self, allowance: &Allowance, written: u64) -> Result<(), Flood> {
         let [a, b, c, kind, flags, stream @ ..] = self.header;
         self.payload = u32::from_be_bytes([0, a, b, c]);
+        let of_client = self.sender == Sender::Client;
+        let most_padding = if flags & PADDED == 0 { 0 } else { MOST_PADDING };
         match kind {
-            DATA if self.payload > 0 && flags & PADDED == 0 => Ok(()),
-            DATA if flags & END_STREAM != 0 => Ok(()),
+            DATA if self.payload > most_padding => Ok(()),
+            DATA if of_client && flags & END_STREAM != 0 => Ok(()),
             HEADERS => {
                 self.block = flags & END_HEADERS == 0;
+                if !of_client {
+                    // A response, trailers, or one of any number of interim responses.
+                    return Allowance::spend(&allowance.idle_frames);
+                }
                 let stream = u32::from_be_bytes(stream) & 0x7fff_ffff;
                 if stream > self.last_stream {
                     self.last_stream = stream;
@@ -165,17 +216,31 @@ impl FrameWatch {
             RST_STREAM => Allowance::spend(&allowance.resets),
             PING | WINDOW_UPDATE => {
                 self.updates += 1;
-                if self.updates.saturating_mul(BYTES_PER_UPDATE) <= written {
-                    return Ok(());
+                if kind == PING && flags & ACK == 0 {
+                    self.answers += PING_ANSWER;
                 }
-                Allowance::spend(&allowance.idle_frames)
+                if self.is_update_due(written) { Ok(()) } else { Allowance::spend(&allowance.idle_frames) }
             }
             CONTINUATION => {
                 self.block = flags & END_HEADERS == 0;
                 Allowance::spend(&allowance.idle_frames)
             }
-            // Empty or padded DATA, PRIORITY, SETTINGS, GOAWAY, and what nobody knows.
+            SETTINGS if flags & ACK == 0 => {
+                self.answers += SETTINGS_ANSWER;
+                Allowance::spend(&allowance.idle_frames)
+            }
+            // Empty DATA, PRIORITY, acknowledgements, GOAWAY, and what nobody knows.
             _ => Allowance::spend(&allowance.idle_frames),
+        }
+    }
+
+    /// True when so many bytes were sent that one more update is no surprise.
+    fn is_update_due(&self, written: u64) -> bool {
+        match self.sender {
+            Sender::Client => self.updates.saturating_mul(BYTES_PER_UPDATE) <= written,
+            Sender::Endpoint => {
+                self.updates.saturating_mul(BYTES_PER_UPDATE_TO_ENDPOINT) <= written.saturating_sub(self.answers)
+            }
         }
     }
 
@@ -202,9 +267,13 @@ mod tests {
 
     /// How many times `frames` pass after the preface.
     fn passes(frames: &[u8], most: u32, written: u64) -> u32 {
-        let (mut watch, allowance) = (FrameWatch::new(), Allowance::default());
+        let (mut watch, allowance) = (FrameWatch::of_client(), Allowance::default());
         watch.see(&[0; 24], &allowance, 0).expect("the preface passes");
-        (0..most).take_while(|_| watch.see(frames, &allowance, written).is_ok()).count().try_into().expect("few")
+        passes_of(&mut watch, &allowance, frames, most, written)
+    }
+
+    fn passes_of(watch: &mut FrameWatch, allowance: &Allowance, frames: &[u8], most: u32, written: u64) -> u32 {
+        (0..most).take_while(|_| watch.see(frames, allowance, written).is_ok()).count().try_into().expect("few")
     }
 
     #[test]
@@ -229,6 +298,7 @@ mod tests {
     #[test]
     fn what_is_worth_something_does_not() {
         assert_eq!(passes(&frame(DATA, 0, 1, b"x"), 5000, 0), 5000);
+        assert_eq!(passes(&frame(DATA, PADDED, 1, &[255; 257]), 5000, 0), 5000);
         assert_eq!(passes(&frame(DATA, END_STREAM, 1, b""), 5000, 0), 5000);
         assert_eq!(passes(&frame(HEADERS, END_HEADERS | END_STREAM, 1, b"x"), 5000, 0), 5000);
         assert_eq!(passes(&frame(WINDOW_UPDATE, 0, 0, b"\0\0\0\x01"), 5000, 5000 * BYTES_PER_UPDATE), 5000);
@@ -236,7 +306,7 @@ mod tests {
 
     #[test]
     fn every_second_request_may_be_taken_back() {
-        let (mut watch, allowance) = (FrameWatch::new(), Allowance::default());
+        let (mut watch, allowance) = (FrameWatch::of_client(), Allowance::default());
         watch.see(&[0; 24], &allowance, 0).expect("the preface passes");
         let mut taken_back = 0;
         for stream in (1..).step_by(2) {
@@ -250,7 +320,7 @@ mod tests {
         assert!((2 * RESETS - 2..=2 * RESETS + 2).contains(&taken_back), "{taken_back}");
         allowance.refill(10);
         // Nobody goes on with a watch that has objected.
-        let mut watch = FrameWatch::new();
+        let mut watch = FrameWatch::of_client();
         watch.see(&[0; 24], &allowance, 0).expect("the preface passes");
         assert!((0..10 * RESETS_PER_TICK).all(|_| watch.see(&frame(RST_STREAM, 0, 1, b"1234"), &allowance, 0).is_ok()));
         assert!(watch.see(&frame(RST_STREAM, 0, 1, b"1234"), &allowance, 0).is_err());
@@ -265,7 +335,7 @@ mod tests {
         bytes.extend(frame(CONTINUATION, END_HEADERS, 1, b""));
         bytes.extend(frame(PING, 0, 0, b"12345678"));
         for piece in 1..bytes.len() {
-            let (mut watch, allowance) = (FrameWatch::new(), Allowance::default());
+            let (mut watch, allowance) = (FrameWatch::of_client(), Allowance::default());
             let mut seen = 0;
             for part in bytes.chunks(piece) {
                 watch.see(part, &allowance, 0).expect("few frames pass");
@@ -275,5 +345,61 @@ mod tests {
             assert!(!watch.is_inside());
             assert_eq!(allowance.idle_frames.load(Relaxed), IDLE_FRAMES - 2, "in pieces of {piece}");
         }
+    }
+
+    #[test]
+    fn endpoints_have_an_allowance_of_their_own_kind() {
+        for (kind, flags, payload) in [
+            (DATA, 0, &b""[..]),
+            (DATA, END_STREAM, b""),
+            (DATA, PADDED, &[255; 256]),
+            (HEADERS, END_HEADERS, b"\x08\x03103"),
+            (HEADERS, END_HEADERS | END_STREAM, b"\x88"),
+            (0x2, 0, b"\0\0\0\0\x10"),
+            (SETTINGS, 0, b""),
+            (PING, 0, b"12345678"),
+            (WINDOW_UPDATE, 0, b"\0\0\0\x01"),
+            (CONTINUATION, 0, b"x"),
+            (0x77, 0, b""),
+        ] {
+            let (mut watch, allowance) = (FrameWatch::of_endpoint(), Allowance::default());
+            let passed = passes_of(&mut watch, &allowance, &frame(kind, flags, 1, payload), 5000, 0);
+            assert_eq!(passed, IDLE_FRAMES, "{kind:x} {flags:x}");
+        }
+        let (mut watch, allowance) = (FrameWatch::of_endpoint(), Allowance::default());
+        assert_eq!(passes_of(&mut watch, &allowance, &frame(RST_STREAM, 0, 1, b"\0\0\0\0"), 5000, 0), RESETS);
+    }
+
+    /// As gRPC servers do: a head, a message, trailers, and a reset of what the client may still want to say.
+    #[test]
+    fn what_was_asked_for_costs_an_endpoint_nothing() {
+        let (mut watch, allowance) = (FrameWatch::of_endpoint(), Allowance::default());
+        for stream in (1..20_000).step_by(2) {
+            allowance.asked();
+            let mut answer = frame(HEADERS, END_HEADERS, stream, b"\x88");
+            answer.extend(frame(DATA, 0, stream, b"message"));
+            answer.extend(frame(HEADERS, END_HEADERS | END_STREAM, stream, b"\x88"));
+            answer.extend(frame(RST_STREAM, 0, stream, b"\0\0\0\0"));
+            assert_eq!(watch.see(&answer, &allowance, 0), Ok(()), "{stream}");
+        }
+    }
+
+    /// A message of one byte may be answered with two WINDOW_UPDATE and a PING, but our answers to PING with nothing.
+    #[test]
+    fn an_endpoint_may_measure_as_much_as_it_is_sent() {
+        let (mut watch, allowance) = (FrameWatch::of_endpoint(), Allowance::default());
+        let mut updates = frame(WINDOW_UPDATE, 0, 0, b"\0\0\0\x01");
+        updates.extend(frame(WINDOW_UPDATE, 0, 1, b"\0\0\0\x01"));
+        updates.extend(frame(PING, 0, 0, b"12345678"));
+        let mut written = 0;
+        for message in 0..5000 {
+            // With the prefix that gRPC has, and our answer to the PING.
+            written += 9 + 5 + 1 + PING_ANSWER;
+            assert_eq!(watch.see(&updates, &allowance, written), Ok(()), "{message}");
+        }
+        let (mut watch, allowance) = (FrameWatch::of_endpoint(), Allowance::default());
+        let ping = frame(PING, 0, 0, b"12345678");
+        let passed = (1..5000u64).take_while(|count| watch.see(&ping, &allowance, count * PING_ANSWER).is_ok()).count();
+        assert_eq!(passed, usize::try_from(IDLE_FRAMES).expect("few"));
     }
 }
