@@ -212,7 +212,8 @@ async fn answer(
     };
     let wish = Wish::of(&settings.compression, &head);
     let length = stored.as_ref().filter(|_| fields.content_length.is_none()).map(|stored| stored.length());
-    let outbound = Outbound { head: &head, fields: &fields, told, switch: switch.as_ref(), protocol, length };
+    let closes = settings.upstream_keep_alive.connections == 0;
+    let outbound = Outbound { head: &head, fields: &fields, told, switch: switch.as_ref(), protocol, length, closes };
     let destination =
         Destination { connection, route, policy, index, backend, protocol, deadline: &deadline, progress, stored };
     let (answered, cookie) = forward::forward(&destination, &outbound, body, exchange).await?;
