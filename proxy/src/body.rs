@@ -5,10 +5,16 @@ mod http2;
 mod progress;
 mod request;
 mod stored;
+mod upload;
 mod upstream;
 
 use self::{compressed::Compressed, http2::Http2Body, upstream::UpstreamBody};
-pub(crate) use self::{progress::Progress, request::RequestBody, stored::Stored};
+pub(crate) use self::{
+    progress::Progress,
+    request::RequestBody,
+    stored::Stored,
+    upload::{Reader, Upload},
+};
 use crate::{
     compress::Encoder,
     exchange::Exchange,

@@ -19,7 +19,7 @@ use self::{
 };
 use crate::{
     access_log::{Logged, RequestFields},
-    body::{Progress, RequestBody, ResponseBody, Stored},
+    body::{Progress, Reader, RequestBody, ResponseBody, Stored, Upload},
     compress::Wish,
     error::ProxyError,
     exchange::Exchange,
@@ -79,7 +79,9 @@ pub(crate) async fn handle(
     let settings = view.table().settings();
     connection.refresh(settings);
     let (head, body) = request.into_parts();
-    let answer = answer(&connection, &view, head, Some(body), &mut exchange).await;
+    let (upload, body) = (!body.is_end_stream()).then(|| Upload::new(body, &head)).unzip();
+    let answer = answer(&connection, &view, head, body, &mut exchange).await;
+    let mut closes = false;
     let mut response = match answer {
         Ok(Answer::Local(response)) => local(response, &connection, settings),
         Ok(Answer::Endpoint(mut response)) => {
@@ -89,21 +91,38 @@ pub(crate) async fn handle(
         Ok(Answer::Switched(mut response, tunnel)) => {
             settings.headers.finish(exchange.take_fields(), response.headers_mut());
             exchange.answered(response.status());
+            if let Some(upload) = upload {
+                upload.let_go();
+            }
             connection.become_tunnel();
             upgrade::spawn(connection.worker(), tunnel, exchange);
             return Ok(response);
         }
         Err(error) => {
-            if error.closes_connection() {
-                connection.linger();
-            }
+            closes = error.closes_connection();
             local(failed(&error), &connection, settings)
         }
     };
     settings.headers.finish(exchange.take_fields(), response.headers_mut());
     exchange.answered(response.status());
-    if version == Version::HTTP_11 && connection.is_last_request() {
+    if let Some(upload) = upload {
+        closes |= upload.ends_connection();
+        if closes {
+            upload.let_go();
+        }
+        if upload.has_rest() {
+            connection.read_past(upload);
+        }
+    }
+    if closes {
+        connection.linger();
+    }
+    if closes || (version != Version::HTTP_2 && connection.is_last_request()) {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        if version == Version::HTTP_10 {
+            // Of an answer to an old client in a newer version hyper also says that the connection is kept.
+            *response.version_mut() = version;
+        }
     }
     Ok(response.map(|body| body.with_exchange(exchange)))
 }
@@ -113,7 +132,7 @@ async fn answer(
     connection: &Rc<Connection>,
     view: &View,
     mut head: Parts,
-    body: Option<Incoming>,
+    body: Option<Reader>,
     exchange: &mut Exchange,
 ) -> Result<Answer, ProxyError> {
     let (table, settings) = (view.table(), view.table().settings());
@@ -182,7 +201,6 @@ async fn answer(
     // Upgrades exist between HTTP/1.1 and HTTP/1.1 only.
     let switch = if protocol.is_http2() { None } else { Switch::of(head.version, fields.upgrade, upgrade) };
     let body_timeout = settings.client_body_timeout;
-    let body = body.filter(|body| !body.is_end_stream());
     // Over HTTP/2 both sides may speak at once, as in gRPC.
     let reads_first = policy.request_buffering && !protocol.is_http2() && switch.is_none();
     let (body, progress, stored) = match body {
@@ -299,14 +317,10 @@ fn switched(
 
 /// The answer to a request that failed.
 fn failed(error: &ProxyError) -> Response<ResponseBody> {
-    let mut response = match error.remark() {
+    match error.remark() {
         None => respond::status(error.status()),
         Some(remark) => respond::status_with(error.status(), remark),
-    };
-    if error.closes_connection() {
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    response
 }
 
 /// Finishes an answer of our own.

@@ -2,13 +2,14 @@
 
 mod downstream;
 mod protocol;
+mod rest;
 
 pub(super) use self::{
     downstream::Downstream,
     protocol::{End, Waiting},
 };
 use super::{clients::ClientSlot, io::IoCounters, proxy_protocol::Proxied, watch::Verdict};
-use crate::{metrics::Refusal, table::Settings, timeout::Deadline, tls::Session, worker::Worker};
+use crate::{body::Upload, metrics::Refusal, table::Settings, timeout::Deadline, tls::Session, worker::Worker};
 use http::HeaderValue;
 use std::{
     cell::{Cell, OnceCell, RefCell},
@@ -56,6 +57,8 @@ pub(crate) struct Connection {
     send_timeout: Cell<Duration>,
     /// The client may still be sending what nobody reads any more.
     lingers: Cell<bool>,
+    /// The body of an HTTP/1 request that was answered before it was here.
+    rest: RefCell<Option<Rc<Upload>>>,
     active: Cell<u32>,
     read_before: Cell<u64>,
 }
