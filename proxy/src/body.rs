@@ -37,6 +37,8 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// complete or not, the request is over.
 pub(crate) struct ResponseBody {
     kind: Kind,
+    /// Bytes that came from an endpoint and are not in its account yet.
+    delivered: usize,
     exchange: Option<Box<Exchange>>,
 }
 
@@ -57,7 +59,7 @@ impl ResponseBody {
 
     /// All bytes at once.
     pub(crate) fn full(bytes: Bytes) -> Self {
-        Self { kind: Kind::Full(bytes), exchange: None }
+        Self { kind: Kind::Full(bytes), delivered: 0, exchange: None }
     }
 
     /// The body of an upstream response. Takes what has already arrived: a short body is complete here, and its
@@ -72,18 +74,19 @@ impl ResponseBody {
         let first = match first {
             None | Some(Ok(_)) if connection.is_complete() => {
                 worker.give(connection);
-                return Self::full(first.and_then(Result::ok).unwrap_or_default());
+                let bytes = first.and_then(Result::ok).unwrap_or_default();
+                return Self { delivered: bytes.len(), ..Self::full(bytes) };
             }
             first => first,
         };
         let body = UpstreamBody::new(connection, first, worker, deadline, read_timeout);
-        Self { kind: Kind::Streamed(Box::new(body)), exchange: None }
+        Self { kind: Kind::Streamed(Box::new(body)), delivered: 0, exchange: None }
     }
 
     /// The body of a response over HTTP/2.
     pub(crate) fn http2(exchange: Http2Exchange, deadline: &Rc<Deadline>, read_timeout: Duration) -> Self {
         let body = Http2Body::new(exchange, Rc::clone(deadline), read_timeout);
-        Self { kind: Kind::Http2(Box::new(body)), exchange: None }
+        Self { kind: Kind::Http2(Box::new(body)), delivered: 0, exchange: None }
     }
 
     /// The same, compressed. What is complete is compressed at once; what is not, as it arrives. Itself when that cannot
@@ -91,7 +94,7 @@ impl ResponseBody {
     pub(crate) fn compressed(self, mut encoder: Encoder) -> Result<Self, Self> {
         let Kind::Full(bytes) = &self.kind else {
             let body = Compressed::new(self.kind, encoder);
-            return Ok(Self { kind: Kind::Compressed(Box::new(body)), exchange: self.exchange });
+            return Ok(Self { kind: Kind::Compressed(Box::new(body)), delivered: 0, exchange: self.exchange });
         };
         let parts = encoder.write(bytes).and_then(|start| Ok([start, encoder.finish()?]));
         match parts {
@@ -110,7 +113,8 @@ impl ResponseBody {
     }
 
     /// Hands the accounting over.
-    pub(crate) fn with_exchange(mut self, exchange: Box<Exchange>) -> Self {
+    pub(crate) fn with_exchange(mut self, mut exchange: Box<Exchange>) -> Self {
+        exchange.delivered(std::mem::take(&mut self.delivered));
         self.exchange = Some(exchange);
         self
     }
@@ -125,7 +129,11 @@ impl Body for ResponseBody {
         let frame = std::task::ready!(this.kind.poll_frame(cx));
         if let Some(exchange) = &mut this.exchange {
             match &frame {
-                Some(Ok(frame)) => exchange.sent(frame.data_ref().map_or(0, Bytes::len)),
+                Some(Ok(frame)) => {
+                    let length = frame.data_ref().map_or(0, Bytes::len);
+                    exchange.sent(length);
+                    exchange.delivered(this.kind.delivered(length));
+                }
                 Some(Err(_)) => exchange.broken(),
                 None => {}
             }
@@ -162,6 +170,15 @@ impl Kind {
             Self::Streamed(body) => body.poll_frame(cx),
             Self::Http2(body) => body.poll_frame(cx),
             Self::Compressed(body) => body.poll_frame(cx),
+        }
+    }
+
+    /// What an endpoint sent for the `length` bytes that were just taken.
+    fn delivered(&mut self, length: usize) -> usize {
+        match self {
+            Self::Full(_) => 0,
+            Self::Streamed(_) | Self::Http2(_) => length,
+            Self::Compressed(body) => body.take_read(),
         }
     }
 }

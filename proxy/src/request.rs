@@ -80,6 +80,7 @@ pub(crate) async fn handle(
     connection.refresh(settings);
     let (head, body) = request.into_parts();
     let (upload, body) = (!body.is_end_stream()).then(|| Upload::new(body, &head)).unzip();
+    exchange.set_upload(upload.clone());
     let answer = answer(&connection, &view, head, body, &mut exchange).await;
     let mut closes = false;
     let mut response = match answer {
@@ -138,6 +139,7 @@ async fn answer(
     let (table, settings) = (view.table(), view.table().settings());
     let upgrade = head.extensions.remove::<OnUpgrade>();
     let fields = Fields::of(&head.headers, settings.headers.names);
+    exchange.set_head_length(fields.head_length(&head));
 
     // Identify.
     let client = Client::of(connection, &settings.trust, &fields.claims, &head.headers);
@@ -171,7 +173,7 @@ async fn answer(
     };
 
     // Limits that nginx checks as soon as it has found the location.
-    if declared_length(&fields).is_some_and(|length| route.policy.max_body.is_some_and(|max| length > max)) {
+    if fields.declared_length().is_some_and(|length| route.policy.max_body.is_some_and(|max| length > max)) {
         return Err(ProxyError::BodyTooLarge);
     }
 
@@ -318,6 +320,7 @@ fn switched(
 /// The answer to a request that failed.
 fn failed(error: &ProxyError) -> Response<ResponseBody> {
     match error.remark() {
+        _ if !error.has_page() => respond::bare(error.status()),
         None => respond::status(error.status()),
         Some(remark) => respond::status_with(error.status(), remark),
     }
@@ -338,10 +341,6 @@ fn add_hsts(response: &mut Response<ResponseBody>, connection: &Connection, sett
     {
         response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, hsts.header().clone());
     }
-}
-
-fn declared_length(fields: &Fields<'_>) -> Option<u64> {
-    fields.content_length?.to_str().ok()?.parse().ok()
 }
 
 // === impl Known ===

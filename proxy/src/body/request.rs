@@ -174,7 +174,7 @@ impl ClientBody {
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
-            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(progress.fail(ProxyError::ClientBody(error))))),
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(progress.fail(ProxyError::of_client_body(error))))),
             Poll::Ready(None) => {
                 progress.enter(ProgressState::Complete);
                 Poll::Ready(None)

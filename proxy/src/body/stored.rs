@@ -113,7 +113,7 @@ async fn next_frame(
     let mut waiting = false;
     let frame = poll_fn(|cx| {
         if let Poll::Ready(frame) = Pin::new(&mut *incoming).poll_frame(cx) {
-            return Poll::Ready(frame.transpose().map_err(ProxyError::ClientBody));
+            return Poll::Ready(frame.transpose().map_err(ProxyError::of_client_body));
         }
         if !waiting {
             waiting = true;

@@ -67,6 +67,11 @@ impl Upload {
         (Rc::clone(&upload), Reader(upload))
     }
 
+    /// Bytes so far, without their framing.
+    pub(crate) fn received(&self) -> u64 {
+        self.received.get()
+    }
+
     /// The next request stands behind something that has not come yet.
     pub(crate) fn has_rest(&self) -> bool {
         !self.complete.get() && !self.let_go.get()

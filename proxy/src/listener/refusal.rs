@@ -172,6 +172,7 @@ fn log(connection: &Connection, unread: &[u8], status: StatusCode, bytes_sent: u
             status,
             bytes_sent,
             request_length: unread.len(),
+            duration: connection.time_of_head(),
         });
     }
 }

@@ -106,8 +106,7 @@ impl<'a> Outbound<'a> {
         if matches!(body, RequestBody::Empty) {
             return Framing::Length(0);
         }
-        let declared = self.fields.content_length.and_then(|length| length.to_str().ok()?.parse().ok());
-        match declared.or(self.length).or_else(|| body.size_hint().exact()) {
+        match self.fields.declared_length().or(self.length).or_else(|| body.size_hint().exact()) {
             Some(length) => {
                 if self.fields.content_length.is_none() && self.length.is_none() {
                     head.add(&header::CONTENT_LENGTH, &length.into());

@@ -68,6 +68,7 @@ impl Downstream {
             rest: RefCell::new(None),
             active: Cell::new(0),
             read_before: Cell::new(0),
+            head_since: Cell::new(None),
         });
         Self { connection }
     }

@@ -196,6 +196,11 @@ impl Connection {
                 let now = self.waiting(P::FRAMES);
                 let draining = self.worker.is_draining();
                 if waiting != Some((now, draining)) {
+                    if now != Waiting::Head {
+                        self.head_since.set(None);
+                    } else if self.head_since.get().is_none() {
+                        self.head_since.set(Some(self.worker.timers().now()));
+                    }
                     waiting = Some((now, draining));
                     match self.limit_of(now) {
                         Some(_) if dozes(now, closing || draining) => self.deadline.set(DOZE),
