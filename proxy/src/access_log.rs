@@ -66,12 +66,15 @@ pub(crate) struct RequestFields {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Attempt {
     pub(crate) endpoint: Endpoint,
+    /// Of the response, or what a failure stands for; `None` where the client did not wait, or is at fault.
     pub(crate) status: Option<StatusCode>,
+    /// Bytes of the body as the endpoint sent them.
     pub(crate) length: u64,
     /// Until the connection was there; zero for one that was there before.
     pub(crate) connect: Duration,
-    /// Until the head of the response was there.
-    pub(crate) header: Duration,
+    /// Until the head of the response was there, if it came.
+    pub(crate) header: Option<Duration>,
+    /// Zero while it is under way.
     pub(crate) time: Duration,
 }
 
@@ -93,10 +96,21 @@ pub(crate) struct RefusedEntry<'a> {
     pub(crate) status: StatusCode,
     pub(crate) bytes_sent: usize,
     pub(crate) request_length: usize,
+    /// What the head took that did not come in one piece.
+    pub(crate) duration: Duration,
 }
 
 /// Bytes of the line of a refused request that are logged.
 const REFUSED_LINE: usize = 2048;
+
+// === impl Attempt ===
+
+impl Attempt {
+    /// It has neither brought a response nor failed.
+    pub(crate) fn is_under_way(&self) -> bool {
+        self.header.is_none() && self.status.is_none() && self.time.is_zero()
+    }
+}
 
 // === impl LogWriter ===
 
@@ -106,6 +120,12 @@ impl LogWriter {
         let (queue, buffers) = sync_channel(QUEUE);
         let thread = std::thread::Builder::new().name("access-log".to_owned()).spawn(move || write_all(&buffers))?;
         Ok((Self { queue }, thread))
+    }
+
+    /// Hands the lines to somebody else.
+    #[cfg(test)]
+    pub(crate) fn to(queue: SyncSender<String>) -> Self {
+        Self { queue }
     }
 }
 
@@ -202,20 +222,20 @@ impl fmt::Display for Entry<'_> {
 
 impl fmt::Display for RefusedEntry<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { format, remote, line, status, bytes_sent, request_length } = self;
+        let Self { format, remote, line, status, bytes_sent, request_length, duration } = self;
         let line = &line[..line.len().min(REFUSED_LINE)];
         if let Some(format) = format {
             let (bytes_sent, request_length) = (*bytes_sent as u64, *request_length as u64);
-            let duration = Duration::ZERO;
-            let end = Finished { status: *status, bytes_sent, request_length, duration, attempts: &[] };
+            let end = Finished { status: *status, bytes_sent, request_length, duration: *duration, attempts: &[] };
             return format.begin_refused(*remote, line).write(&end, f);
         }
         write!(
             f,
-            "{remote} - - [{}] \"{}\" {} {bytes_sent} \"-\" \"-\" {request_length} 0.000 [-] [] - - - - -",
+            "{remote} - - [{}] \"{}\" {} {bytes_sent} \"-\" \"-\" {request_length} {:.3} [-] [] - - - - -",
             Moment::Local,
             Escaped(line),
             status.as_u16(),
+            duration.as_secs_f64(),
         )
     }
 }

@@ -5,10 +5,16 @@ mod http2;
 mod progress;
 mod request;
 mod stored;
+mod upload;
 mod upstream;
 
 use self::{compressed::Compressed, http2::Http2Body, upstream::UpstreamBody};
-pub(crate) use self::{progress::Progress, request::RequestBody, stored::Stored};
+pub(crate) use self::{
+    progress::Progress,
+    request::RequestBody,
+    stored::Stored,
+    upload::{Reader, Upload},
+};
 use crate::{
     compress::Encoder,
     exchange::Exchange,
@@ -31,6 +37,8 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// complete or not, the request is over.
 pub(crate) struct ResponseBody {
     kind: Kind,
+    /// Bytes that came from an endpoint and are not in its account yet.
+    delivered: usize,
     exchange: Option<Box<Exchange>>,
 }
 
@@ -53,7 +61,7 @@ impl ResponseBody {
 
     /// All bytes at once.
     pub(crate) fn full(bytes: Bytes) -> Self {
-        Self { kind: Kind::Full(bytes), exchange: None }
+        Self { kind: Kind::Full(bytes), delivered: 0, exchange: None }
     }
 
     /// The body of an upstream response. Takes what has already arrived: a short body is complete here, and its
@@ -67,16 +75,17 @@ impl ResponseBody {
         let first = connection.arrived();
         if connection.is_complete() {
             worker.give(connection);
-            return Self::full(first.unwrap_or_default());
+            let bytes = first.unwrap_or_default();
+            return Self { delivered: bytes.len(), ..Self::full(bytes) };
         }
         let body = UpstreamBody::new(connection, first, worker, deadline, read_timeout);
-        Self { kind: Kind::Streamed(Box::new(body)), exchange: None }
+        Self { kind: Kind::Streamed(Box::new(body)), delivered: 0, exchange: None }
     }
 
     /// The body of a response over HTTP/2.
     pub(crate) fn http2(exchange: Http2Exchange, deadline: &Rc<Deadline>, read_timeout: Duration) -> Self {
         let body = Http2Body::new(exchange, Rc::clone(deadline), read_timeout);
-        Self { kind: Kind::Http2(Box::new(body)), exchange: None }
+        Self { kind: Kind::Http2(Box::new(body)), delivered: 0, exchange: None }
     }
 
     /// The same, compressed. What is complete is compressed at once; what is not, as it arrives. Itself when that cannot
@@ -84,7 +93,7 @@ impl ResponseBody {
     pub(crate) fn compressed(self, mut encoder: Encoder) -> Result<Self, Self> {
         let Kind::Full(bytes) = &self.kind else {
             let body = Compressed::new(self.kind, encoder);
-            return Ok(Self { kind: Kind::Compressed(Box::new(body)), exchange: self.exchange });
+            return Ok(Self { kind: Kind::Compressed(Box::new(body)), delivered: 0, exchange: self.exchange });
         };
         let parts = encoder.write(bytes).and_then(|start| Ok([start, encoder.finish()?]));
         match parts {
@@ -103,7 +112,8 @@ impl ResponseBody {
     }
 
     /// Hands the accounting over.
-    pub(crate) fn with_exchange(mut self, exchange: Box<Exchange>) -> Self {
+    pub(crate) fn with_exchange(mut self, mut exchange: Box<Exchange>) -> Self {
+        exchange.delivered(std::mem::take(&mut self.delivered));
         self.exchange = Some(exchange);
         self
     }
@@ -127,7 +137,11 @@ impl Body for ResponseBody {
         };
         if let Some(exchange) = &mut this.exchange {
             match &frame {
-                Some(Ok(frame)) => exchange.sent(frame.data_ref().map_or(0, Bytes::len)),
+                Some(Ok(frame)) => {
+                    let length = frame.data_ref().map_or(0, Bytes::len);
+                    exchange.sent(length);
+                    exchange.delivered(this.kind.delivered(length));
+                }
                 Some(Err(_)) => exchange.broken(),
                 None => {}
             }
@@ -166,6 +180,15 @@ impl Kind {
             Self::Http2(body) => body.poll_frame(cx),
             Self::Compressed(body) => body.poll_frame(cx),
             Self::Broken(error) => Poll::Ready(error.take().map(Err)),
+        }
+    }
+
+    /// What an endpoint sent for the `length` bytes that were just taken.
+    fn delivered(&mut self, length: usize) -> usize {
+        match self {
+            Self::Full(_) | Self::Broken(_) => 0,
+            Self::Streamed(_) | Self::Http2(_) => length,
+            Self::Compressed(body) => body.take_read(),
         }
     }
 }

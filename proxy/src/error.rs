@@ -2,6 +2,7 @@
 
 use crate::upstream;
 use http::StatusCode;
+use std::{error::Error as _, io};
 
 /// Why a request could not be answered by its backend.
 #[derive(Debug, thiserror::Error)]
@@ -48,24 +49,30 @@ pub(crate) enum ProxyError {
     /// The client stopped sending its body.
     #[error("client stopped sending its request body")]
     ClientTimeout,
-    /// The client broke off while sending its body.
-    #[error("client broke off its request body: {0}")]
+    /// What the client sends is not the body that its head announces.
+    #[error("malformed request body: {0}")]
     ClientBody(hyper::Error),
+    /// The connection ended in the middle of the client's body.
+    #[error("client broke off its request body: {0}")]
+    ClientBroke(hyper::Error),
+    /// The client took its request back in the middle of the body: with its stream, or with all streams at once.
+    #[error("client took its request back: {0}")]
+    ClientGone(hyper::Error),
     /// A request body could not be kept on disk.
     #[error("cannot keep the request body in a temporary file: {0}")]
-    TemporaryFile(std::io::Error),
+    TemporaryFile(io::Error),
     /// The backend has no ready endpoint; the status is the route's.
     #[error("no ready endpoint")]
     NoEndpoints(StatusCode),
     /// No connection to the endpoint.
     #[error("cannot connect: {0}")]
-    Connect(std::io::Error),
+    Connect(io::Error),
     /// No connection to the endpoint in time.
     #[error("connecting took too long")]
     ConnectTimeout,
     /// No TLS with the endpoint: it speaks none, or its certificate is not accepted.
     #[error("TLS handshake with the endpoint failed: {0}")]
-    Tls(std::io::Error),
+    Tls(io::Error),
     /// The endpoint speaks TLS, but did not agree to HTTP/2 by ALPN (RFC 9113 §3.2).
     #[error("endpoint does not speak HTTP/2 over TLS: it chose {}", chosen(.0.as_deref()))]
     NoHttp2(Option<Vec<u8>>),
@@ -99,6 +106,19 @@ pub(crate) enum Outcome {
 // === impl ProxyError ===
 
 impl ProxyError {
+    /// What it means that a client's body cannot be read.
+    pub(crate) fn of_client_body(error: hyper::Error) -> Self {
+        let source = error.source();
+        if let Some(h2) = source.and_then(|source| source.downcast_ref::<h2::Error>()) {
+            // What h2 itself objects to is a mistake of the client (RFC 9113 §8.1.1).
+            return if h2.is_library() { Self::ClientBody(error) } else { Self::ClientGone(error) };
+        }
+        match source.and_then(|source| source.downcast_ref::<io::Error>()).map(io::Error::kind) {
+            Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData) => Self::ClientBody(error),
+            _ => Self::ClientBroke(error),
+        }
+    }
+
     /// The answer for the client. The only place where an error becomes a status.
     pub(crate) fn status(&self) -> StatusCode {
         match self {
@@ -108,8 +128,11 @@ impl ProxyError {
             | Self::BadPath(_)
             | Self::BadFraming
             | Self::ClientBody(_)
+            | Self::ClientBroke(_)
             | Self::NoClientCertificate
             | Self::BadClientCertificate(_) => StatusCode::BAD_REQUEST,
+            // Nobody is there to get it.
+            Self::ClientGone(_) => client_closed_request(),
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::ClientSubject => StatusCode::FORBIDDEN,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
@@ -149,6 +172,8 @@ impl ProxyError {
             | Self::BodyTooLarge
             | Self::ClientTimeout
             | Self::ClientBody(_)
+            | Self::ClientBroke(_)
+            | Self::ClientGone(_)
             | Self::TemporaryFile(_)
             | Self::NoEndpoints(_) => Outcome::Final,
         }
@@ -164,10 +189,17 @@ impl ProxyError {
                 | Self::BodyTooLarge
                 | Self::ClientTimeout
                 | Self::ClientBody(_)
+                | Self::ClientBroke(_)
+                | Self::ClientGone(_)
                 | Self::TemporaryFile(_)
                 | Self::NoClientCertificate
                 | Self::BadClientCertificate(_)
         )
+    }
+
+    /// Whether there may be somebody who reads a page.
+    pub(crate) fn has_page(&self) -> bool {
+        !matches!(self, Self::ClientBroke(_) | Self::ClientGone(_))
     }
 
     /// What nginx's page says besides the status.
@@ -178,6 +210,11 @@ impl ProxyError {
             _ => None,
         }
     }
+}
+
+/// What nginx logs when the client closes before there is an answer.
+pub(crate) fn client_closed_request() -> StatusCode {
+    StatusCode::from_u16(499).expect("a number of three digits")
 }
 
 /// For the log: what an endpoint chose by ALPN.

@@ -4,9 +4,11 @@
 use crate::{
     access_log::{Attempt, Entry, Logged},
     balance::InFlight,
+    body::Upload,
+    error::{Outcome, ProxyError, client_closed_request},
     listener::Connection,
     metrics::{Durations, RouteStats},
-    table::Expanded,
+    table::{Endpoint, Expanded},
     variable::Finished,
 };
 use http::{Method, StatusCode};
@@ -25,7 +27,12 @@ pub(crate) struct Exchange {
     /// `None` until there is an answer: the client then went away first.
     status: Option<StatusCode>,
     bytes_sent: u64,
-    request_length: u64,
+    /// Bytes of the head of the request.
+    head_length: u64,
+    /// Counts those of its body.
+    upload: Option<Rc<Upload>>,
+    /// Bytes that came from the client behind both.
+    tunnelled: u64,
     attempts: Vec<Attempt>,
     /// When the last try started.
     tried: Instant,
@@ -37,14 +44,11 @@ pub(crate) struct Exchange {
     in_flight: Option<InFlight>,
 }
 
-/// What nginx logs when the client closes before there is an answer.
-const CLIENT_CLOSED_REQUEST: u16 = 499;
-
 // === impl Exchange ===
 
 impl Exchange {
     pub(crate) fn open(connection: &Rc<Connection>, method: Method) -> Box<Self> {
-        let request_length = connection.request_started();
+        connection.request_started();
         let worker = connection.worker();
         worker.metrics().requests.add(1);
         worker.metrics().active.add(1);
@@ -57,7 +61,9 @@ impl Exchange {
             counted: false,
             status: None,
             bytes_sent: 0,
-            request_length,
+            head_length: 0,
+            upload: None,
+            tunnelled: 0,
             attempts: Vec::new(),
             tried: start,
             upstream: Durations::default(),
@@ -98,8 +104,21 @@ impl Exchange {
     pub(crate) fn sent(&mut self, bytes: usize) {
         self.connection.handed_over();
         self.bytes_sent += bytes as u64;
+    }
+
+    /// So many bytes of the body came from the endpoint that answered.
+    pub(crate) fn delivered(&mut self, bytes: usize) {
         if let Some(attempt) = self.attempts.last_mut() {
             attempt.length += bytes as u64;
+        }
+    }
+
+    /// So many bytes went both ways after the connection had left HTTP.
+    pub(crate) fn carried(&mut self, from_client: u64, from_endpoint: u64) {
+        self.tunnelled += from_client;
+        self.bytes_sent += from_endpoint;
+        if let Some(attempt) = self.attempts.last_mut() {
+            attempt.length += from_endpoint;
         }
     }
 
@@ -108,9 +127,16 @@ impl Exchange {
         tracing::debug!(status = ?self.status, "response broke off");
     }
 
-    /// So many bytes of the request's body were read.
-    pub(crate) fn received(&mut self, bytes: u64) {
-        self.request_length += bytes;
+    /// The head of the request has so many bytes. The first one counts, if it is answered with the page of another.
+    pub(crate) fn set_head_length(&mut self, bytes: usize) {
+        if self.head_length == 0 {
+            self.head_length = bytes as u64;
+        }
+    }
+
+    /// The request has a body.
+    pub(crate) fn set_upload(&mut self, upload: Option<Rc<Upload>>) {
+        self.upload = upload;
     }
 
     /// When the head of the request was here.
@@ -119,25 +145,51 @@ impl Exchange {
     }
 
     /// A try of an endpoint begins. The first one begins with the request.
-    pub(crate) fn try_started(&mut self, in_flight: Option<InFlight>) {
+    pub(crate) fn try_started(&mut self, endpoint: Endpoint, in_flight: Option<InFlight>) {
         self.in_flight = in_flight;
         if !self.attempts.is_empty() {
             self.tried = Instant::now();
         }
         self.upstream.connect = Duration::ZERO;
+        let time = Duration::ZERO;
+        self.attempts.push(Attempt { endpoint, status: None, length: 0, connect: time, header: None, time });
     }
 
     /// A new connection for the current try is there.
     pub(crate) fn connected(&mut self) {
-        self.upstream.connect = self.tried.elapsed();
+        let time = self.tried.elapsed();
+        self.upstream.connect = time;
+        if let Some(attempt) = self.attempts.last_mut() {
+            attempt.connect = time;
+        }
     }
 
-    /// The current try is over: with a response head, or without. Returns how long it took.
-    pub(crate) fn try_ended(&mut self, endpoint: crate::table::Endpoint, status: Option<StatusCode>) -> Duration {
+    /// The current try is none: it only met a connection that had come to its end.
+    pub(crate) fn try_forgiven(&mut self) {
+        self.attempts.pop();
+    }
+
+    /// The current try has brought the head of a response. Returns how long it took.
+    pub(crate) fn try_answered(&mut self, status: StatusCode) -> Duration {
+        let time = self.try_ended(Some(status));
+        if let Some(attempt) = self.attempts.last_mut() {
+            attempt.header = Some(time);
+        }
+        time
+    }
+
+    /// The current try has brought none. Returns how long it took.
+    pub(crate) fn try_failed(&mut self, error: &ProxyError) -> Duration {
+        // As in nginx: what would be answered if there were no other endpoint. It is silent where the client is at fault.
+        self.try_ended((error.outcome() != Outcome::Final).then(|| error.status()))
+    }
+
+    fn try_ended(&mut self, status: Option<StatusCode>) -> Duration {
         let time = self.tried.elapsed();
         self.upstream.header = time;
-        let connect = self.upstream.connect;
-        self.attempts.push(Attempt { endpoint, status, length: 0, connect, header: time, time });
+        if let Some(attempt) = self.attempts.last_mut() {
+            (attempt.status, attempt.time) = (status, time);
+        }
         time
     }
 }
@@ -148,16 +200,21 @@ impl Drop for Exchange {
         self.connection.worker().metrics().active.sub(1);
         let now = Instant::now();
         let duration = now - self.start;
-        let status = self
-            .status
-            .unwrap_or_else(|| StatusCode::from_u16(CLIENT_CLOSED_REQUEST).unwrap_or(StatusCode::BAD_REQUEST));
+        let status = self.status.unwrap_or_else(client_closed_request);
+        let mut ended = false;
         if let Some(attempt) = self.attempts.last_mut() {
-            attempt.time = now - self.tried;
+            ended = !attempt.is_under_way();
+            // The last byte of its response is here, or the client did not wait for the first.
+            if attempt.header.is_some() || !ended {
+                attempt.time = now - self.tried;
+            }
             self.upstream.response = attempt.time;
         }
+        let request_length =
+            self.head_length + self.upload.as_ref().map_or(0, |upload| upload.received()) + self.tunnelled;
         if let Some(route) = self.route.as_ref().filter(|_| self.counted) {
-            let upstream = (self.attempts.len() == 1).then_some(self.upstream);
-            route.count(&self.method, status, duration, self.request_length, self.bytes_sent, upstream);
+            let upstream = (ended && self.attempts.len() == 1).then_some(self.upstream);
+            route.count(&self.method, status, duration, request_length, self.bytes_sent, upstream);
         }
         if let Some(request) = &self.log {
             self.connection.worker().access_log().write(&Entry {
@@ -166,7 +223,7 @@ impl Drop for Exchange {
                 end: Finished {
                     status,
                     bytes_sent: self.bytes_sent,
-                    request_length: self.request_length,
+                    request_length,
                     duration,
                     attempts: &self.attempts,
                 },
@@ -174,3 +231,6 @@ impl Drop for Exchange {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,7 +19,7 @@ use self::{
 };
 use crate::{
     access_log::{Logged, RequestFields},
-    body::{Progress, RequestBody, ResponseBody, Stored},
+    body::{Progress, Reader, RequestBody, ResponseBody, Stored, Upload},
     compress::Wish,
     error::ProxyError,
     exchange::Exchange,
@@ -79,7 +79,10 @@ pub(crate) async fn handle(
     let settings = view.table().settings();
     connection.refresh(settings);
     let (head, body) = request.into_parts();
-    let answer = answer(&connection, &view, head, Some(body), &mut exchange).await;
+    let (upload, body) = (!body.is_end_stream()).then(|| Upload::new(body, &head)).unzip();
+    exchange.set_upload(upload.clone());
+    let answer = answer(&connection, &view, head, body, &mut exchange).await;
+    let mut closes = false;
     let mut response = match answer {
         Ok(Answer::Local(response)) => local(response, &connection, settings),
         Ok(Answer::Endpoint(mut response)) => {
@@ -89,30 +92,43 @@ pub(crate) async fn handle(
         Ok(Answer::Switched(mut response, tunnel)) => {
             settings.headers.finish(exchange.take_fields(), response.headers_mut());
             exchange.answered(response.status());
+            if let Some(upload) = upload {
+                upload.let_go();
+            }
             connection.become_tunnel();
             upgrade::spawn(connection.worker(), tunnel, exchange);
             return Ok(response);
         }
         Err(error) => {
-            if error.closes_connection() {
-                connection.linger();
-            }
+            closes = error.closes_connection();
             local(failed(&error), &connection, settings)
         }
     };
     settings.headers.finish(exchange.take_fields(), response.headers_mut());
     exchange.answered(response.status());
-    let closes = match version {
-        Version::HTTP_11 => connection.is_last_request(),
-        Version::HTTP_10 => ends_with_connection(&response),
-        _ => false,
+    if let Some(upload) = upload {
+        closes |= upload.ends_connection();
+        if closes {
+            upload.let_go();
+        }
+        if upload.has_rest() {
+            connection.read_past(upload);
+        }
+    }
+    if closes {
+        connection.linger();
+    }
+    closes |= match version {
+        Version::HTTP_2 => false,
+        Version::HTTP_10 => connection.is_last_request() || ends_with_connection(&response),
+        _ => connection.is_last_request(),
     };
     if closes {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-    }
-    if version == Version::HTTP_10 && response.headers().contains_key(header::CONNECTION) {
-        // Else hyper would say `keep-alive` beside it.
-        *response.version_mut() = version;
+        if version == Version::HTTP_10 {
+            // Of an answer to an old client in a newer version hyper also says that the connection is kept.
+            *response.version_mut() = version;
+        }
     }
     Ok(response.map(|body| body.with_exchange(exchange)))
 }
@@ -127,12 +143,13 @@ async fn answer(
     connection: &Rc<Connection>,
     view: &View,
     mut head: Parts,
-    body: Option<Incoming>,
+    body: Option<Reader>,
     exchange: &mut Exchange,
 ) -> Result<Answer, ProxyError> {
     let (table, settings) = (view.table(), view.table().settings());
     let upgrade = head.extensions.remove::<OnUpgrade>();
     let fields = Fields::of(&head.headers, settings.headers.names);
+    exchange.set_head_length(fields.head_length(&head));
 
     // Identify.
     let client = Client::of(connection, &settings.trust, &fields.claims, &head.headers);
@@ -166,7 +183,7 @@ async fn answer(
     };
 
     // Limits that nginx checks as soon as it has found the location.
-    if declared_length(&fields).is_some_and(|length| route.policy.max_body.is_some_and(|max| length > max)) {
+    if fields.declared_length().is_some_and(|length| route.policy.max_body.is_some_and(|max| length > max)) {
         return Err(ProxyError::BodyTooLarge);
     }
 
@@ -196,7 +213,6 @@ async fn answer(
     // Upgrades exist between HTTP/1.1 and HTTP/1.1 only.
     let switch = if protocol.is_http2() { None } else { Switch::of(head.version, fields.upgrade, upgrade) };
     let body_timeout = settings.client_body_timeout;
-    let body = body.filter(|body| !body.is_end_stream());
     // Over HTTP/2 both sides may speak at once, as in gRPC.
     let reads_first = policy.request_buffering && !protocol.is_http2() && switch.is_none();
     let (body, progress, stored) = match body {
@@ -226,7 +242,8 @@ async fn answer(
     };
     let wish = Wish::of(&settings.compression, &head);
     let length = stored.as_ref().filter(|_| fields.content_length.is_none()).map(|stored| stored.length());
-    let outbound = Outbound { head: &head, fields: &fields, told, switch: switch.as_ref(), protocol, length };
+    let closes = settings.upstream_keep_alive.connections == 0;
+    let outbound = Outbound { head: &head, fields: &fields, told, switch: switch.as_ref(), protocol, length, closes };
     let destination =
         Destination { connection, route, policy, index, backend, protocol, deadline: &deadline, progress, stored };
     let (answered, cookie) = forward::forward(&destination, &outbound, body, exchange).await?;
@@ -312,14 +329,11 @@ fn switched(
 
 /// The answer to a request that failed.
 fn failed(error: &ProxyError) -> Response<ResponseBody> {
-    let mut response = match error.remark() {
+    match error.remark() {
+        _ if !error.has_page() => respond::bare(error.status()),
         None => respond::status(error.status()),
         Some(remark) => respond::status_with(error.status(), remark),
-    };
-    if error.closes_connection() {
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    response
 }
 
 /// Finishes an answer of our own.
@@ -337,10 +351,6 @@ fn add_hsts(response: &mut Response<ResponseBody>, connection: &Connection, sett
     {
         response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, hsts.header().clone());
     }
-}
-
-fn declared_length(fields: &Fields<'_>) -> Option<u64> {
-    fields.content_length?.to_str().ok()?.parse().ok()
 }
 
 // === impl Known ===

@@ -17,6 +17,13 @@ pub(crate) fn status_with(status: StatusCode, remark: &str) -> Response<Response
     html(status, remarked(status, remark))
 }
 
+/// No page at all.
+pub(crate) fn bare(status: StatusCode) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::empty());
+    *response.status_mut() = status;
+    response
+}
+
 /// A redirect with its page.
 pub(crate) fn redirect(code: StatusCode, location: HeaderValue) -> Response<ResponseBody> {
     let mut response = status(code);

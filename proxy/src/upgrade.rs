@@ -36,8 +36,7 @@ pub(crate) fn spawn(worker: &Rc<Worker>, tunnel: Tunnel, mut exchange: Box<Excha
             Ok(client) => {
                 let carried = Carried::default();
                 let end = carry(TokioIo::new(client), endpoint, early, &deadline, tunnel.idle, &carried).await;
-                exchange.received(carried.received.get());
-                exchange.sent(usize::try_from(carried.sent.get()).unwrap_or(usize::MAX));
+                exchange.carried(carried.received.get(), carried.sent.get());
                 if let Err(error) = end {
                     tracing::debug!(%error, "tunnel ended with an error");
                 }

@@ -12,6 +12,8 @@ pub(super) struct Compressed {
     /// What arrives; `None` once it is over.
     inner: Option<Kind>,
     encoder: Encoder,
+    /// Bytes that went in since somebody asked.
+    read: usize,
     /// Something went in that need not have come out.
     unflushed: bool,
     trailers: Option<Frame<Bytes>>,
@@ -21,7 +23,7 @@ pub(super) struct Compressed {
 
 impl Compressed {
     pub(super) fn new(inner: Kind, encoder: Encoder) -> Self {
-        Self { inner: Some(inner), encoder, unflushed: false, trailers: None }
+        Self { inner: Some(inner), encoder, read: 0, unflushed: false, trailers: None }
     }
 
     pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
@@ -31,6 +33,7 @@ impl Compressed {
                 Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
                     Ok(data) => {
                         self.unflushed = true;
+                        self.read += data.len();
                         self.encoder.write(&data)
                     }
                     Err(trailers) => {
@@ -62,6 +65,11 @@ impl Compressed {
                 }
             }
         }
+    }
+
+    /// Bytes that went in since the last time.
+    pub(super) fn take_read(&mut self) -> usize {
+        std::mem::take(&mut self.read)
     }
 
     pub(super) fn is_end_stream(&self) -> bool {

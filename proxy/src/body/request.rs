@@ -4,11 +4,11 @@ use super::{
     BoxError,
     progress::{Progress, ProgressState},
     stored::{Stored, StoredBody},
+    upload::Reader,
 };
 use crate::{error::ProxyError, table::Policy, timeout::Deadline};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use std::{
     collections::VecDeque,
     pin::Pin,
@@ -37,7 +37,7 @@ pub(crate) struct Again {
 
 /// A client's body with its limits.
 pub(crate) struct ClientBody {
-    incoming: Incoming,
+    incoming: Reader,
     progress: Rc<Progress>,
     /// Whether trailers pass: HTTP/1.1 endpoints get none, as from nginx.
     trailers: bool,
@@ -48,7 +48,7 @@ pub(crate) struct ClientBody {
 impl RequestBody {
     /// What a client sends, as it comes; `trailers` go on.
     pub(crate) fn client(
-        incoming: Incoming,
+        incoming: Reader,
         policy: &Policy,
         deadline: &Rc<Deadline>,
         client_timeout: Duration,
@@ -174,7 +174,7 @@ impl ClientBody {
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
-            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(progress.fail(ProxyError::ClientBody(error))))),
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(progress.fail(ProxyError::of_client_body(error))))),
             Poll::Ready(None) => {
                 progress.enter(ProgressState::Complete);
                 Poll::Ready(None)

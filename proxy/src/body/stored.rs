@@ -5,11 +5,13 @@
 //! uses it, however the process ends. Files are read and written on threads of their own, never on the worker; what waits
 //! for the disk is bounded by [`PIECE`], because the client is not read from meanwhile.
 
-use super::progress::{Progress, ProgressState};
+use super::{
+    progress::{Progress, ProgressState},
+    upload::Reader,
+};
 use crate::{error::ProxyError, table::Policy, timeout::Deadline};
 use bytes::Bytes;
 use http_body::{Body, Frame};
-use hyper::body::Incoming;
 use std::{
     fs::{File, Permissions},
     future::poll_fn,
@@ -75,7 +77,7 @@ impl Stored {
     /// Reads a body to its end, within the limits of the route. Trailers end here: it goes to endpoints of HTTP/1.1,
     /// which get none, as from nginx.
     pub(crate) async fn read(
-        mut incoming: Incoming,
+        mut incoming: Reader,
         policy: &Policy,
         client_timeout: Duration,
         deadline: &Deadline,
@@ -112,14 +114,14 @@ fn temporary_file() -> io::Result<File> {
 }
 
 async fn next_frame(
-    incoming: &mut Incoming,
+    incoming: &mut Reader,
     timeout: Duration,
     deadline: &Deadline,
 ) -> Result<Option<Frame<Bytes>>, ProxyError> {
     let mut waiting = false;
     let frame = poll_fn(|cx| {
         if let Poll::Ready(frame) = Pin::new(&mut *incoming).poll_frame(cx) {
-            return Poll::Ready(frame.transpose().map_err(ProxyError::ClientBody));
+            return Poll::Ready(frame.transpose().map_err(ProxyError::of_client_body));
         }
         if !waiting {
             waiting = true;

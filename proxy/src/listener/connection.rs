@@ -2,13 +2,21 @@
 
 mod downstream;
 mod protocol;
+mod rest;
 
 pub(super) use self::{
     downstream::Downstream,
     protocol::{End, Waiting},
 };
 use super::{clients::ClientSlot, io::IoCounters, proxy_protocol::Proxied, watch::Verdict};
-use crate::{metrics::Refusal, table::Settings, timeout::Deadline, tls::Session, worker::Worker};
+use crate::{
+    body::Upload,
+    metrics::Refusal,
+    table::Settings,
+    timeout::{Deadline, Tick},
+    tls::Session,
+    worker::Worker,
+};
 use http::HeaderValue;
 use std::{
     cell::{Cell, OnceCell, RefCell},
@@ -56,8 +64,12 @@ pub(crate) struct Connection {
     send_timeout: Cell<Duration>,
     /// The client may still be sending what nobody reads any more.
     lingers: Cell<bool>,
+    /// The body of an HTTP/1 request that was answered before it was here.
+    rest: RefCell<Option<Rc<Upload>>>,
     active: Cell<u32>,
     read_before: Cell<u64>,
+    /// Since when the rest of a head has been missing.
+    head_since: Cell<Option<Tick>>,
 }
 
 // === impl Connection ===
@@ -93,12 +105,11 @@ impl Connection {
         &self.port_header
     }
 
-    /// A request has come: counts it, and says how many bytes were read for its head.
-    pub(crate) fn request_started(&self) -> u64 {
+    /// A request has come.
+    pub(crate) fn request_started(&self) {
         self.requests.set(self.requests.get() + 1);
         self.active.set(self.active.get() + 1);
-        let read = self.io.read();
-        read - self.read_before.replace(read)
+        self.read_before.set(self.io.read());
     }
 
     /// The last byte of a response has been handed over, or given up.
@@ -147,6 +158,11 @@ impl Connection {
     /// True when the client must not send another request on this connection.
     pub(crate) fn is_last_request(&self) -> bool {
         self.requests.get() >= self.most_requests.get() || self.worker.is_draining()
+    }
+
+    /// How long the rest of a head has been missing.
+    pub(super) fn time_of_head(&self) -> Duration {
+        self.head_since.get().map_or(Duration::ZERO, |since| self.worker.timers().now().since(since))
     }
 
     /// The connection ends with this answer, and what the client still sends must not reset it.

@@ -27,6 +27,9 @@ const GOAWAY: &[u8] = b"\0\0\x08\x07\0\0\0\0\0\x7f\xff\xff\xff\0\0\0\x0b";
 /// Enough for the head of most requests; hyper reads the rest.
 const FIRST_READ: usize = 1024;
 
+/// How much is read at once of what nobody wants.
+const SKIPPED: usize = 16 << 10;
+
 /// Plaintext counters of a connection. Written by its own worker only; atomics because hyper wants the IO to be `Send`
 /// for upgrades.
 #[derive(Debug, Default)]
@@ -169,19 +172,21 @@ impl ServerIo {
         &self.prefix
     }
 
-    /// Lets the client read what was written to it: closing with unread bytes would reset the connection, and with it
-    /// the answer. Ends when the client closes; the caller limits the time.
-    pub(super) async fn linger(mut self) -> io::Result<()> {
+    /// Writes what is to be written, and then the end. True: the client may still send.
+    pub(super) async fn finish(&mut self) -> io::Result<bool> {
         self.flush().await?;
         match &mut self.stream {
             Stream::Plain(stream) => stream.shutdown().await?,
             Stream::Tls(stream) => stream.shutdown().await?,
         }
-        let mut rest = BytesMut::with_capacity(FIRST_READ);
-        while self.stream_read(&mut rest).await? > 0 {
-            rest.clear();
-        }
-        Ok(())
+        Ok(true)
+    }
+
+    /// Reads for nobody; false at the end.
+    pub(super) async fn skip(&mut self, buffer: &mut BytesMut) -> io::Result<bool> {
+        buffer.clear();
+        buffer.reserve(SKIPPED);
+        Ok(self.stream_read(buffer).await? > 0)
     }
 
     /// Shows the watch what was read; what it objects to is held back.

@@ -23,8 +23,11 @@ use tokio::{
     net::TcpStream,
 };
 
-/// How long a client that was refused may take to read why (nginx's `lingering_timeout`).
-const LINGER: Duration = Duration::from_secs(5);
+/// How long a client may send nothing of what nobody wants (nginx's `lingering_timeout`), or take to read why.
+pub(super) const LINGER: Duration = Duration::from_secs(5);
+
+/// How long it may go on sending (nginx's `lingering_time`).
+const LONGEST_LINGER: Duration = Duration::from_secs(30);
 
 /// What hyper refuses as a target.
 const HYPER_TARGET: usize = u16::MAX as usize - 1;
@@ -76,9 +79,20 @@ pub(super) async fn http1(connection: &Connection, mut io: ServerIo, end: End, i
     linger(connection, io).await;
 }
 
-/// Closes so that the client gets to read its answer.
-async fn linger(connection: &Connection, io: ServerIo) {
-    if let Some(Err(error)) = connection.deadline().limit(LINGER, io.linger()).await {
+/// Closes so that the client gets to read its answer: closing with unread bytes would reset the connection, and with it
+/// the answer. Ends when the client closes, or takes too long for it.
+async fn linger(connection: &Connection, mut io: ServerIo) {
+    let (deadline, timers) = (connection.deadline(), connection.worker().timers());
+    let since = timers.now();
+    let mut ended = deadline.limit(LINGER, io.finish()).await;
+    let mut rest = BytesMut::new();
+    while let Some(Ok(true)) = ended {
+        if timers.now().since(since) > LONGEST_LINGER {
+            return;
+        }
+        ended = deadline.limit(LINGER, io.skip(&mut rest)).await;
+    }
+    if let Some(Err(error)) = ended {
         tracing::debug!(%error, peer = %connection.peer(), "client did not wait for its answer");
     }
 }
@@ -158,6 +172,7 @@ fn log(connection: &Connection, unread: &[u8], status: StatusCode, bytes_sent: u
             status,
             bytes_sent,
             request_length: unread.len(),
+            duration: connection.time_of_head(),
         });
     }
 }

@@ -9,7 +9,7 @@ use crate::{
     hop,
     table::Names,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Version, header, request::Parts};
 
 /// What the proxy does with a field of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +53,8 @@ pub(super) struct Fields<'a> {
     /// Bytes of the largest value, and of all.
     pub(super) longest: usize,
     pub(super) bytes: usize,
+    /// Bytes of all lines, with their names, as HTTP/1.1 usually has them.
+    pub(super) size: usize,
 }
 
 // === impl Fields ===
@@ -65,6 +67,7 @@ impl<'a> Fields<'a> {
         for (name, value) in headers {
             fields.longest = fields.longest.max(value.len());
             fields.bytes += value.len();
+            fields.size += name.as_str().len() + value.len() + ": \r\n".len();
             match Role::of(name, names) {
                 Role::Pass | Role::Drop => {}
                 Role::Host => {
@@ -93,6 +96,26 @@ impl<'a> Fields<'a> {
             }
         }
         fields
+    }
+
+    /// The length of the body, where the head says it.
+    pub(super) fn declared_length(&self) -> Option<u64> {
+        self.content_length?.to_str().ok()?.parse().ok()
+    }
+
+    /// Bytes of a whole head in the usual form of HTTP/1.1, whichever form it came in.
+    pub(super) fn head_length(&self, head: &Parts) -> usize {
+        let uri = &head.uri;
+        let target = uri.path_and_query().map_or(0, |target| target.as_str().len());
+        let authority = match uri.authority() {
+            None => 0,
+            // It stands for Host there.
+            Some(authority) if head.version == Version::HTTP_2 => "host: \r\n".len() + authority.as_str().len(),
+            Some(authority) => {
+                uri.scheme_str().map_or(0, |scheme| scheme.len() + "://".len()) + authority.as_str().len()
+            }
+        };
+        head.method.as_str().len() + target + authority + "  HTTP/1.1\r\n\r\n".len() + self.size
     }
 
     /// Adds the fields that go on to `out`; `Forwarded` only from those whom we believe.

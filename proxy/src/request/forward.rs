@@ -148,7 +148,7 @@ pub(super) async fn forward(
         let picked = picked.ok_or(ProxyError::NoEndpoints(StatusCode::SERVICE_UNAVAILABLE))?;
         let endpoint = picked.endpoint;
         tries.begin();
-        exchange.try_started(picker.in_flight(&picked));
+        exchange.try_started(endpoint, picker.in_flight(&picked));
         let attempted = if destination.protocol.is_http2() {
             // Boxed, so that the requests of HTTP/1.1 are not as large as those of HTTP/2.
             Box::pin(attempt_http2(destination, endpoint, outbound.http2(body, destination), exchange)).await
@@ -160,7 +160,7 @@ pub(super) async fn forward(
         let failed = match attempted {
             Ok(answered) => {
                 let status = answered.status();
-                let time = exchange.try_ended(endpoint, Some(status));
+                let time = exchange.try_answered(status);
                 if policy.retry.on.statuses.contains(status) {
                     picker.failed(&picked, time);
                     let next = if tries.may_repeat() { destination.body_again() } else { None };
@@ -189,11 +189,12 @@ pub(super) async fn forward(
             Some(next) if stale => {
                 body = next;
                 tries.forgive();
+                exchange.try_forgiven();
                 free -= 1;
                 again = Some(picked);
             }
             next => {
-                let time = exchange.try_ended(endpoint, None);
+                let time = exchange.try_failed(&error);
                 tracing::debug!(%error, endpoint = %endpoint.address, backend = %backend.key(), "try failed");
                 if error.outcome() != Outcome::Final {
                     picker.failed(&picked, time);

@@ -21,6 +21,7 @@ use http::{
 use http_body::Body as _;
 
 pub(super) const UPGRADE: HeaderValue = HeaderValue::from_static("upgrade");
+const CLOSE: HeaderValue = HeaderValue::from_static("close");
 const CHUNKED: HeaderValue = HeaderValue::from_static("chunked");
 const TRAILERS: HeaderValue = HeaderValue::from_static("trailers");
 
@@ -40,6 +41,8 @@ pub(super) struct Outbound<'a> {
     pub(super) protocol: Protocol,
     /// Length of the body, where the client's head does not say it.
     pub(super) length: Option<u64>,
+    /// No connection is kept, so that the endpoint may know (RFC 9112 §9.6).
+    pub(super) closes: bool,
 }
 
 // === impl Outbound ===
@@ -103,8 +106,7 @@ impl<'a> Outbound<'a> {
         if matches!(body, RequestBody::Empty) {
             return Framing::Length(0);
         }
-        let declared = self.fields.content_length.and_then(|length| length.to_str().ok()?.parse().ok());
-        match declared.or(self.length).or_else(|| body.size_hint().exact()) {
+        match self.fields.declared_length().or(self.length).or_else(|| body.size_hint().exact()) {
             Some(length) => {
                 if self.fields.content_length.is_none() && self.length.is_none() {
                     head.add(&header::CONTENT_LENGTH, &length.into());
@@ -131,6 +133,8 @@ impl<'a> Outbound<'a> {
         if let Some(switch) = self.switch {
             out.add(&header::CONNECTION, &UPGRADE);
             out.add(&header::UPGRADE, &switch.protocol);
+        } else if self.closes && !self.protocol.is_http2() {
+            out.add(&header::CONNECTION, &CLOSE);
         }
         if let Some(length) = self.length {
             out.add(&header::CONTENT_LENGTH, &length.into());

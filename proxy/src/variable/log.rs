@@ -310,8 +310,8 @@ impl Late {
             Self::UpstreamLength => list(f, |f, attempt| attempt.length.fmt(f)),
             Self::UpstreamTime => list(f, |f, attempt| seconds(f, attempt.time)),
             Self::UpstreamConnectTime => list(f, |f, attempt| seconds(f, attempt.connect)),
-            Self::UpstreamHeaderTime => list(f, |f, attempt| match attempt.status {
-                Some(_) => seconds(f, attempt.header),
+            Self::UpstreamHeaderTime => list(f, |f, attempt| match attempt.header {
+                Some(time) => seconds(f, time),
                 None => f.write_str("-"),
             }),
             Self::Time(moment) => moment.fmt(f),

@@ -7,6 +7,7 @@ use crate::{
 };
 use bytes::Bytes;
 use http::Request;
+use rust_nginx_proxy::table::{Policy, Settings, UpstreamKeepAlive};
 
 /// What becomes of a field.
 #[derive(Clone, Copy, Debug)]
@@ -206,4 +207,21 @@ fn framing_is_ours_on_both_sides() {
     let sized = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody";
     let seen = proxy.connect().send(sized).read().echoed();
     assert_eq!((values(&seen, "transfer-encoding"), values(&seen, "content-length")), (vec![], vec!["4".into()]));
+}
+
+#[test]
+fn an_endpoint_knows_that_no_connection_is_kept() {
+    let origin = Origin::echo();
+    for (connections, told) in [(0, vec!["close"]), (1, vec![])] {
+        let upstream_keep_alive = UpstreamKeepAlive { connections, ..UpstreamKeepAlive::default() };
+        let settings = Settings { upstream_keep_alive, ..Settings::default() };
+        let proxy = Running::with(&[origin.address], Policy::default(), settings);
+        let mut client = proxy.connect();
+        for _ in 0..2 {
+            assert_eq!(values(&client.get("/").echoed(), "connection"), told);
+        }
+        client.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n");
+        assert_eq!(values(&client.read().echoed(), "connection"), ["upgrade"], "an upgrade needs the field");
+    }
+    assert_eq!(origin.accepted(), 3 + 1);
 }

@@ -7,6 +7,7 @@ mod balance;
 mod buffering;
 mod client_certificates;
 mod compression;
+mod early_answers;
 mod floods;
 mod harness;
 mod hop;

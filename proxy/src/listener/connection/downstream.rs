@@ -65,8 +65,10 @@ impl Downstream {
             most_requests: Cell::new(view.table().settings().keep_alive_requests),
             send_timeout: Cell::new(view.table().settings().limits.send_timeout),
             lingers: Cell::new(false),
+            rest: RefCell::new(None),
             active: Cell::new(0),
             read_before: Cell::new(0),
+            head_since: Cell::new(None),
         });
         Self { connection }
     }

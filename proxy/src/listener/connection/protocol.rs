@@ -36,6 +36,8 @@ pub(in crate::listener) enum Waiting {
     Head,
     /// For the next request.
     Idle,
+    /// For the rest of a body that nobody wants; counts what was read.
+    Rest { read: u64 },
     /// For the client to take bytes; counts what it took.
     Client { written: u64 },
 }
@@ -175,6 +177,10 @@ impl Connection {
                 if !closing && self.requests.get() > 0 && self.is_last_request() {
                     continue;
                 }
+                if !P::FRAMES && self.poll_rest(cx).is_ready() {
+                    // What stood behind it can be read now, or never.
+                    continue;
+                }
                 if P::FRAMES && self.io.allowance().is_spent() {
                     let now = self.worker.timers().now();
                     self.io.allowance().refill(now.ticks_since(refilled));
@@ -182,6 +188,7 @@ impl Connection {
                 }
                 if let Some(verdict) = self.io.verdict()
                     && self.active.get() == 0
+                    && !self.has_rest()
                     && !self.io.write_blocked()
                 {
                     return Poll::Ready(End::Stopped(verdict));
@@ -189,6 +196,11 @@ impl Connection {
                 let now = self.waiting(P::FRAMES);
                 let draining = self.worker.is_draining();
                 if waiting != Some((now, draining)) {
+                    if now != Waiting::Head {
+                        self.head_since.set(None);
+                    } else if self.head_since.get().is_none() {
+                        self.head_since.set(Some(self.worker.timers().now()));
+                    }
                     waiting = Some((now, draining));
                     match self.limit_of(now) {
                         Some(_) if dozes(now, closing || draining) => self.deadline.set(DOZE),
@@ -200,6 +212,10 @@ impl Connection {
                 std::task::ready!(self.deadline.poll_expired(cx));
                 if dozes(now, closing || draining) {
                     return Poll::Ready(End::Dozing);
+                }
+                if let Waiting::Rest { .. } = now {
+                    self.give_up_rest();
+                    continue;
                 }
                 if now == Waiting::Idle && !closing {
                     closing = true;
@@ -238,6 +254,8 @@ impl Connection {
             Waiting::Client { written: self.io.written() }
         } else if self.active.get() > 0 {
             Waiting::Request
+        } else if self.has_rest() {
+            Waiting::Rest { read: self.io.read() }
         } else if self.requests.get() == 0 || self.has_begun(frames) {
             Waiting::Head
         } else {
@@ -257,6 +275,7 @@ impl Connection {
             Waiting::Request => None,
             Waiting::Head => Some(settings.client_header_timeout),
             Waiting::Idle => Some(settings.keep_alive),
+            Waiting::Rest { .. } => Some(refusal::LINGER),
             Waiting::Client { .. } => Some(settings.limits.send_timeout),
         }
     }
