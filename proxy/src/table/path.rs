@@ -95,6 +95,8 @@ impl PathMatch {
     fn covers(&self, path: &str) -> Option<Coverage> {
         match self {
             Self::Exact(own) => (**own == *path).then_some(Coverage::Full),
+            // Told by the length, without a look at the text: it is elsewhere in memory.
+            Self::Prefix(own) if own.len() > path.len() + 1 => None,
             Self::Prefix(own) => {
                 let base = own.strip_suffix('/').unwrap_or(own);
                 match path.strip_prefix(base)?.as_bytes() {
