@@ -36,6 +36,9 @@ pub enum BadPath {
 pub(super) struct PathIndex {
     /// Only for hosts with more than [`FEW`] routes.
     tree: Option<Box<Tree>>,
+    /// Of the declared paths of the others, side by side: a route whose path is too long need not be fetched from
+    /// wherever it is in memory.
+    lengths: Box<[u16]>,
 }
 
 /// So many routes are compared one after the other. Most hosts have no more, and a tree per host would take more memory
@@ -95,8 +98,8 @@ impl PathMatch {
     fn covers(&self, path: &str) -> Option<Coverage> {
         match self {
             Self::Exact(own) => (**own == *path).then_some(Coverage::Full),
-            // Told by the length, without a look at the text: it is elsewhere in memory.
-            Self::Prefix(own) if own.len() > path.len() + 1 => None,
+            // It can only be `/`, which takes everything.
+            Self::Prefix(own) if own.len() == 1 && path.starts_with('/') => Some(Coverage::Full),
             Self::Prefix(own) => {
                 let base = own.strip_suffix('/').unwrap_or(own);
                 match path.strip_prefix(base)?.as_bytes() {
@@ -131,15 +134,38 @@ impl PathIndex {
     /// Indexes routes with distinct predicates, given best match first.
     pub(super) fn new(routes: &[Arc<Route>]) -> Self {
         debug_assert!(routes.is_sorted_by(|a, b| a.path < b.path));
-        Self { tree: (routes.len() > FEW).then(|| Box::new(Tree::new(routes))) }
+        if routes.len() > FEW {
+            return Self { tree: Some(Box::new(Tree::new(routes))), lengths: Box::default() };
+        }
+        // A path too long to be counted here is always looked at.
+        let length = |route: &Arc<Route>| u16::try_from(route.path.as_str().len()).unwrap_or_default();
+        Self { tree: None, lengths: routes.iter().map(length).collect() }
     }
 
     /// The best route for a path in normal form. Does not allocate.
     pub(super) fn find<'a>(&self, routes: &'a [Arc<Route>], path: &str) -> Option<&'a Arc<Route>> {
         match &self.tree {
             Some(tree) => tree.find(path).map(|index| &routes[index as usize]),
-            None => scan(routes, path),
+            None => self.scan(routes, path),
         }
+    }
+
+    /// The first one that takes the path, since the best ones come first; `/p/` only takes `/p` when none of those does
+    /// that are as long as the path.
+    fn scan<'a>(&self, routes: &'a [Arc<Route>], path: &str) -> Option<&'a Arc<Route>> {
+        let mut with_slash = None;
+        for (route, length) in routes.iter().zip(&self.lengths) {
+            if usize::from(*length) > path.len() + 1 {
+                continue;
+            }
+            match route.path.covers(path) {
+                Some(Coverage::Full) if route.path.as_str().len() < path.len() => return with_slash.or(Some(route)),
+                Some(Coverage::Full) => return Some(route),
+                Some(Coverage::WithSlash) => with_slash = Some(route),
+                None => {}
+            }
+        }
+        with_slash
     }
 }
 
@@ -147,21 +173,6 @@ impl std::fmt::Debug for PathIndex {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("PathIndex").finish_non_exhaustive()
     }
-}
-
-/// The first one that takes the path, since the best ones come first; `/p/` only takes `/p` when none of those does that
-/// are as long as the path.
-fn scan<'a>(routes: &'a [Arc<Route>], path: &str) -> Option<&'a Arc<Route>> {
-    let mut with_slash = None;
-    for route in routes {
-        match route.path.covers(path) {
-            Some(Coverage::Full) if route.path.as_str().len() < path.len() => return with_slash.or(Some(route)),
-            Some(Coverage::Full) => return Some(route),
-            Some(Coverage::WithSlash) => with_slash = Some(route),
-            None => {}
-        }
-    }
-    with_slash
 }
 
 // === impl Tree ===
