@@ -184,14 +184,19 @@ pub enum LogFormat {
 
 impl Serve {
     pub(super) fn from_values(values: &mut Values, environment: &dyn Environment) -> Self {
-        let mut warnings = values.given().filter_map(|(flag, origin)| warning(flag, origin)).collect();
+        let mut warnings: Vec<_> = values.given().filter_map(|(flag, origin)| warning(flag, origin)).collect();
         check_conflicts(values);
         let identity = Identity::new(environment);
         let (listen, admin) = (Listen::from_values(values), Admin::from_values(values));
+        let (source, compile) = (Source::from_values(values, environment), flags(values, &listen, &admin));
+        if compile.topology_aware && matches!(source, Source::Manifests(..)) {
+            let reason = "nobody knows the zone of a node there";
+            warnings.push(format!("--enable-topology-aware-routing has no effect with --manifests: {reason}"));
+        }
         Self {
-            source: Source::from_values(values, environment),
+            source,
             resolv_conf: values.required_text("resolv-conf").into(),
-            compile: flags(values, &listen, &admin),
+            compile,
             admin,
             election: Election::from_values(values, &identity),
             status: Status::from_values(values, &mut warnings),
@@ -330,12 +335,14 @@ fn flags(values: &mut Values, listen: &Listen, admin: &Admin) -> Flags {
         ingress_class: values.required_text("ingress-class"),
         ingress_class_by_name: values.switch("ingress-class-by-name"),
         watch_ingress_without_class: values.switch("watch-ingress-without-class"),
-        annotations_prefix: values
-            .parse("annotations-prefix", "the name of a domain such as nginx.ingress.kubernetes.io", |text| {
+        annotations_prefix: values.required(
+            "annotations-prefix",
+            "the name of a domain such as nginx.ingress.kubernetes.io",
+            |text| {
                 let prefix = text.trim_end_matches('/');
                 LabelSelector::is_domain(prefix).then(|| prefix.to_owned())
-            })
-            .unwrap_or_default(),
+            },
+        ),
         config_map: values.object("configmap"),
         default_backend_service: values.object("default-backend-service"),
         default_ssl_certificate: values.object("default-ssl-certificate"),

@@ -190,6 +190,27 @@ fn variables_of_service_links_are_not_flags() {
     assert_eq!(config.listen.resolve(&process(&[], false), false).0, [address("0.0.0.0:80")]);
 }
 
+/// Under a prefix that cannot be, no guard would be read.
+#[test]
+fn what_decides_which_annotations_and_namespaces_count_is_checked() {
+    assert_eq!(mistakes("serve --manifests=d --annotations-prefix="), ["--annotations-prefix may not be empty"]);
+    assert_eq!(
+        mistakes("serve --manifests=d --annotations-prefix=a/b"),
+        ["--annotations-prefix: \"a/b\" is not the name of a domain such as nginx.ingress.kubernetes.io"]
+    );
+    assert_eq!(serve("--manifests=d --annotations-prefix=a.example/").compile.annotations_prefix, "a.example");
+    let [message] = mistakes("serve --manifests=d --watch-namespace-selector=a=b=c").try_into().expect("one mistake");
+    assert!(message.starts_with("--watch-namespace-selector: \"a=b=c\" is not a label selector such as"), "{message}");
+}
+
+#[test]
+fn zones_need_a_cluster() {
+    let config = serve("--manifests=d --enable-topology-aware-routing");
+    let [warning] = config.warnings.try_into().expect("one warning");
+    assert!(warning.starts_with("--enable-topology-aware-routing has no effect with --manifests"), "{warning}");
+    assert_eq!(serve("--manifests=d --enable-topology-aware-routing=false").warnings, [] as [&str; 0]);
+}
+
 #[test]
 fn flags_without_effect_are_warned_about() {
     let config = serve("--manifests=d --deep-inspect --sync-rate-limit 5 --logtostderr --status-update-interval=1");

@@ -94,7 +94,17 @@ impl Values {
 
     /// Text that may not be empty; a flag with a default that is set to nothing is a mistake.
     pub(crate) fn required_text(&mut self, name: &'static str) -> String {
-        self.text(name).unwrap_or_else(|| {
+        self.required(name, "text", |text| Some(text.to_owned()))
+    }
+
+    /// The same for text of some form.
+    pub(crate) fn required(
+        &mut self,
+        name: &'static str,
+        accepted: &str,
+        parse: impl Fn(&str) -> Option<String>,
+    ) -> String {
+        self.parse(name, accepted, parse).unwrap_or_else(|| {
             self.errors.push(format!("--{name} may not be empty"));
             String::new()
         })
