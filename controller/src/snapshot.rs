@@ -17,7 +17,7 @@ pub use self::{
     },
     resolved::Resolved,
 };
-use crate::diagnostic::{Diagnostic, ObjectKind, ObjectRef};
+use crate::diagnostic::Diagnostic;
 use imbl::{OrdMap, OrdSet};
 use std::sync::Arc;
 
@@ -45,8 +45,8 @@ pub struct Snapshot {
     /// The addresses of the nodes where ready pods of this installation run, sorted, each once; `None` where they are not
     /// known or not asked for.
     pub node_addresses: Option<Arc<[LoadBalancerAddress]>>,
-    /// Objects that are there and cannot be read; a file, where nobody can tell what the document is about.
-    pub unreadable: OrdSet<ObjectRef>,
+    /// ConfigMaps that are there and cannot be read; `None` among them stands for a document that may be any object.
+    pub unreadable: OrdSet<Option<ObjectName>>,
     /// What the source itself found: unparsable documents, resources that cannot be watched.
     pub findings: Arc<[Diagnostic]>,
 }
@@ -54,10 +54,10 @@ pub struct Snapshot {
 // === impl Snapshot ===
 
 impl Snapshot {
-    /// Whether an object that is not part of it may be there nevertheless.
+    /// Whether a ConfigMap that is not part of it may be there nevertheless.
     #[must_use]
-    pub fn may_be_unreadable(&self, object: &ObjectRef) -> bool {
-        self.unreadable.contains(object) || self.unreadable.iter().any(|unreadable| unreadable.kind == ObjectKind::File)
+    pub fn may_be_unreadable(&self, config_map: &ObjectName) -> bool {
+        self.unreadable.contains(&None) || self.unreadable.contains(&Some(config_map.clone()))
     }
 
     /// Whether both are the same: their objects in memory, which costs no comparison of them, and their findings, which

@@ -152,6 +152,12 @@ pub(super) fn read(snapshot: &Snapshot, options: &Options, findings: &mut Vec<Di
     Draft::read(snapshot, options, findings).finish(options)
 }
 
+/// Whether the ConfigMap is not there and may be a document that cannot be read.
+pub(super) fn is_unreadable(snapshot: &Snapshot, options: &Options) -> bool {
+    let missing = options.flags.config_map.as_ref().filter(|name| !snapshot.config_maps.contains_key(*name));
+    missing.is_some_and(|name| snapshot.may_be_unreadable(name))
+}
+
 /// The same for one class: its IngressClassConfig over the ConfigMap.
 pub(super) fn read_for_class(
     config: &ClassConfig,
@@ -220,7 +226,7 @@ impl Draft {
             }
         } else {
             let flag = ObjectRef::named(ObjectKind::Flag, "configmap");
-            let (reason, message) = if snapshot.may_be_unreadable(&ObjectRef::namespaced(ObjectKind::ConfigMap, name)) {
+            let (reason, message) = if is_unreadable(snapshot, options) {
                 draft.closed = true;
                 let message = "is not there, and there is a document that cannot be read and may be it: nobody knows what \
                                it guards, and every path answers 503";

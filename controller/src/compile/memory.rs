@@ -22,7 +22,7 @@ use super::{
     tls::{self, Certificates},
 };
 use crate::{
-    diagnostic::{Diagnostic, ObjectKind, ObjectRef},
+    diagnostic::Diagnostic,
     snapshot::{ConfigMap, Ingress, ObjectName, Snapshot},
 };
 use imbl::OrdSet;
@@ -146,18 +146,14 @@ impl Memory {
 
     /// Returns whether the defaults of routes are different now.
     fn follow_config_map(&mut self, changed_secrets: &[ObjectName], options: &Options) -> bool {
-        let name = options.flags.config_map.as_ref();
-        let config_map = name.and_then(|name| self.snapshot.config_maps.get(name));
-        let closed = config_map.is_none()
-            && name.is_some_and(|name| {
-                self.snapshot.may_be_unreadable(&ObjectRef::namespaced(ObjectKind::ConfigMap, name))
-            });
+        let config_map = options.flags.config_map.as_ref().and_then(|name| self.snapshot.config_maps.get(name));
+        let unreadable = config_map::is_unreadable(&self.snapshot, options);
         let other_secret = self.globals.secret.as_ref().is_some_and(|name| changed_secrets.contains(name));
-        let same = self.config_map.as_ref() == config_map && self.config_map_is_unreadable == closed;
+        let same = self.config_map.as_ref() == config_map && self.config_map_is_unreadable == unreadable;
         if same && !other_secret && !self.globals.is_outdated(&self.snapshot) {
             return false;
         }
-        self.config_map_is_unreadable = closed;
+        self.config_map_is_unreadable = unreadable;
         self.config_map = config_map.cloned();
         let mut found = Vec::new();
         let globals = config_map::read(&self.snapshot, options, &mut found);

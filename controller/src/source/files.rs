@@ -168,9 +168,9 @@ impl Collected {
             match entry {
                 Entry::Finding(finding) => self.findings.push(finding.clone()),
                 Entry::Object(place, object) => self.add_object(place, object),
-                Entry::Unreadable(object, finding) => {
+                Entry::Unreadable(config_map, finding) => {
                     self.findings.push(finding.clone());
-                    self.snapshot.unreadable.insert(object.clone());
+                    self.snapshot.unreadable.insert(config_map.clone());
                 }
             }
         }

@@ -3,7 +3,9 @@
 use super::document::{self, Document, Place, Unparsable};
 use crate::{
     diagnostic::{Diagnostic, ObjectKind, ObjectRef, Reason},
-    snapshot::{ClassConfig, ConfigMap, EndpointSlice, Ingress, IngressClass, Secret, Service, Unconvertible},
+    snapshot::{
+        ClassConfig, ConfigMap, EndpointSlice, Ingress, IngressClass, ObjectName, Secret, Service, Unconvertible,
+    },
 };
 use k8s_openapi::api::{core::v1 as core, discovery::v1 as discovery, networking::v1 as networking};
 use serde::{Serialize, de::DeserializeOwned};
@@ -17,8 +19,8 @@ pub(super) enum Entry {
     Object(Place, Object),
     /// Something to say.
     Finding(Diagnostic),
-    /// What cannot be read: the object, or the file where nobody can tell which object it is.
-    Unreadable(ObjectRef, Diagnostic),
+    /// A ConfigMap that cannot be read, which may guard everything; `None` where it may be any object.
+    Unreadable(Option<ObjectName>, Diagnostic),
 }
 
 /// An object of a kind that we read.
@@ -44,7 +46,7 @@ pub(super) fn parse(file: &Arc<str>, content: &[u8]) -> Vec<Entry> {
             let line = 1 + content[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count();
             let place = Place { file: file.clone(), document: 1, line };
             let error = Unparsable { place, message: "the file is not UTF-8".to_owned() };
-            entries.push(Entry::Unreadable(file_of(&error.place), unparsable(error)));
+            entries.push(Entry::Unreadable(None, unparsable(error)));
             return entries;
         }
     };
@@ -52,7 +54,7 @@ pub(super) fn parse(file: &Arc<str>, content: &[u8]) -> Vec<Entry> {
         match document.parse() {
             Ok(Value::Null) => {}
             Ok(value) => read(&document, value, "", &mut entries),
-            Err(error) => entries.push(Entry::Unreadable(file_of(&error.place), unparsable(error))),
+            Err(error) => entries.push(Entry::Unreadable(None, unparsable(error))),
         }
     }
     entries
@@ -212,27 +214,13 @@ fn identity(value: &Value) -> String {
 /// An object whose kind is known and which says something that it cannot say.
 fn unreadable(value: &Value, error: Unparsable) -> Entry {
     let text = |name: &str| value.pointer(name).and_then(Value::as_str).filter(|text| !text.is_empty());
-    let kind = match text("/kind") {
-        Some("Ingress") => ObjectKind::Ingress,
-        Some("IngressClass") => ObjectKind::IngressClass,
-        Some("IngressClassConfig") => ObjectKind::IngressClassConfig,
-        Some("Service") => ObjectKind::Service,
-        Some("EndpointSlice") => ObjectKind::EndpointSlice,
-        Some("Secret") => ObjectKind::Secret,
-        Some("ConfigMap") => ObjectKind::ConfigMap,
-        _ => ObjectKind::File,
-    };
-    let object = match text("/metadata/name") {
-        Some(name) if kind != ObjectKind::File => {
-            let namespace = match kind {
-                ObjectKind::IngressClass | ObjectKind::IngressClassConfig => "",
-                _ => text("/metadata/namespace").unwrap_or("default"),
-            };
-            ObjectRef { kind, namespace: namespace.into(), name: name.into() }
+    match (text("/kind"), text("/metadata/name")) {
+        (Some("ConfigMap"), Some(name)) => {
+            let namespace = text("/metadata/namespace").unwrap_or("default");
+            Entry::Unreadable(Some(ObjectName::new(namespace, name)), unparsable(error))
         }
-        _ => file_of(&error.place),
-    };
-    Entry::Unreadable(object, unparsable(error))
+        _ => Entry::Finding(unparsable(error)),
+    }
 }
 
 fn unparsable(error: Unparsable) -> Diagnostic {

@@ -263,7 +263,7 @@ fn what_cannot_be_read_is_remembered() {
         fs::write(directory.path().join("a.yaml"), text).unwrap();
         read(directory.path(), &Snapshot::default())
     };
-    let config_map = |name| ObjectRef::namespaced(ObjectKind::ConfigMap, &ObjectName::new("a", name));
+    let config_map = |name| ObjectName::new("a", name);
     // A number where a string belongs.
     let known = unreadable("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x, namespace: a}\ndata: {k: 5}\n");
     assert!(known.may_be_unreadable(&config_map("x")));
