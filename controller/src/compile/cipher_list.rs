@@ -158,10 +158,7 @@ pub(super) fn policy(mut settings: TlsSettings) -> Option<Arc<TlsPolicy>> {
 
 /// The same for what clients may use: of a list that is none, nothing.
 pub(super) fn parse_closed(text: &str) -> (Vec<CipherSuite>, Option<Objection>) {
-    parse(text).unwrap_or_else(|objection| {
-        let (Objection::Malformed(message) | Objection::Partly(message)) = objection;
-        (Vec::new(), Some(Objection::Partly(format!("{message}: TLS 1.2 is not accepted"))))
-    })
+    parse(text).unwrap_or_else(|objection| (Vec::new(), Some(objection.closing("TLS 1.2 is not accepted"))))
 }
 
 #[cfg(test)]

@@ -32,6 +32,16 @@ pub(super) enum Objection {
     Partly(String),
 }
 
+// === impl Objection ===
+
+impl Objection {
+    /// The same about what fails closed; the text says how.
+    pub(super) fn closing(self, how: &str) -> Self {
+        let (Self::Malformed(message) | Self::Partly(message)) = self;
+        Self::Partly(format!("{message}: {how}"))
+    }
+}
+
 // === impl Value ===
 
 impl fmt::Display for Value {

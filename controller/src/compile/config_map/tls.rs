@@ -238,10 +238,8 @@ fn enable_ocsp(draft: &mut Draft, text: &str) -> Result<(), Objection> {
 }
 
 fn ssl_reject_handshake(draft: &mut Draft, text: &str) -> Result<(), Objection> {
-    let told = grammar::boolean(text);
-    draft.settings.reject_unknown_names = *told.as_ref().unwrap_or(&true);
-    told.map(drop).map_err(|objection| {
-        let (Objection::Malformed(message) | Objection::Partly(message)) = objection;
-        Objection::Partly(format!("{message}: handshakes for unknown hosts are refused"))
-    })
+    draft.settings.reject_unknown_names = true;
+    draft.settings.reject_unknown_names =
+        grammar::boolean(text).map_err(|objection| objection.closing("handshakes for unknown hosts are refused"))?;
+    Ok(())
 }
