@@ -36,7 +36,6 @@ pub(crate) struct Exchange {
     attempts: Vec<Attempt>,
     /// When the last try started.
     tried: Instant,
-    upstream: Durations,
     log: Option<Logged>,
     /// What the response gets besides what its endpoint says, where that depends on the request.
     fields: Option<Expanded>,
@@ -66,7 +65,6 @@ impl Exchange {
             tunnelled: 0,
             attempts: Vec::new(),
             tried: start,
-            upstream: Durations::default(),
             log: None,
             fields: None,
             in_flight: None,
@@ -150,17 +148,14 @@ impl Exchange {
         if !self.attempts.is_empty() {
             self.tried = Instant::now();
         }
-        self.upstream.connect = Duration::ZERO;
         let time = Duration::ZERO;
         self.attempts.push(Attempt { endpoint, status: None, length: 0, connect: time, header: None, time });
     }
 
     /// A new connection for the current try is there.
     pub(crate) fn connected(&mut self) {
-        let time = self.tried.elapsed();
-        self.upstream.connect = time;
         if let Some(attempt) = self.attempts.last_mut() {
-            attempt.connect = time;
+            attempt.connect = self.tried.elapsed();
         }
     }
 
@@ -186,7 +181,6 @@ impl Exchange {
 
     fn try_ended(&mut self, status: Option<StatusCode>) -> Duration {
         let time = self.tried.elapsed();
-        self.upstream.header = time;
         if let Some(attempt) = self.attempts.last_mut() {
             (attempt.status, attempt.time) = (status, time);
         }
@@ -201,19 +195,19 @@ impl Drop for Exchange {
         let now = Instant::now();
         let duration = now - self.start;
         let status = self.status.unwrap_or_else(client_closed_request);
-        let mut ended = false;
-        if let Some(attempt) = self.attempts.last_mut() {
-            ended = !attempt.is_under_way();
+        let single = self.attempts.len() == 1;
+        let upstream = self.attempts.last_mut().and_then(|attempt| {
+            let ended = !attempt.is_under_way();
             // The last byte of its response is here, or the client did not wait for the first.
             if attempt.header.is_some() || !ended {
                 attempt.time = now - self.tried;
             }
-            self.upstream.response = attempt.time;
-        }
+            let Attempt { connect, header, time: response, .. } = *attempt;
+            (ended && single).then(|| Durations { connect, header: header.unwrap_or(response), response })
+        });
         let request_length =
             self.head_length + self.upload.as_ref().map_or(0, |upload| upload.received()) + self.tunnelled;
         if let Some(route) = self.route.as_ref().filter(|_| self.counted) {
-            let upstream = (ended && self.attempts.len() == 1).then_some(self.upstream);
             route.count(&self.method, status, duration, request_length, self.bytes_sent, upstream);
         }
         if let Some(request) = &self.log {

@@ -172,14 +172,14 @@ impl ServerIo {
         &self.prefix
     }
 
-    /// Writes what is to be written, and then the end. True: the client may still send.
-    pub(super) async fn finish(&mut self) -> io::Result<bool> {
+    /// Writes what is to be written, and then the end.
+    pub(super) async fn finish(&mut self) -> io::Result<()> {
         self.flush().await?;
         match &mut self.stream {
             Stream::Plain(stream) => stream.shutdown().await?,
             Stream::Tls(stream) => stream.shutdown().await?,
         }
-        Ok(true)
+        Ok(())
     }
 
     /// Reads for nobody; false at the end.

@@ -84,15 +84,15 @@ pub(super) async fn http1(connection: &Connection, mut io: ServerIo, end: End, i
 async fn linger(connection: &Connection, mut io: ServerIo) {
     let (deadline, timers) = (connection.deadline(), connection.worker().timers());
     let since = timers.now();
-    let mut ended = deadline.limit(LINGER, io.finish()).await;
-    let mut rest = BytesMut::new();
-    while let Some(Ok(true)) = ended {
+    let finished = deadline.limit(LINGER, io.finish()).await;
+    let (mut rest, mut more) = (BytesMut::new(), finished.map(|result| result.map(|()| true)));
+    while let Some(Ok(true)) = more {
         if timers.now().since(since) > LONGEST_LINGER {
             return;
         }
-        ended = deadline.limit(LINGER, io.skip(&mut rest)).await;
+        more = deadline.limit(LINGER, io.skip(&mut rest)).await;
     }
-    if let Some(Err(error)) = ended {
+    if let Some(Err(error)) = more {
         tracing::debug!(%error, peer = %connection.peer(), "client did not wait for its answer");
     }
 }
