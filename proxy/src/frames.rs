@@ -265,10 +265,20 @@ mod tests {
         bytes
     }
 
-    /// How many times `frames` pass after the preface.
-    fn passes(frames: &[u8], most: u32, written: u64) -> u32 {
+    /// A client whose preface is here, with all that it may send.
+    fn client() -> (FrameWatch, Allowance) {
         let (mut watch, allowance) = (FrameWatch::of_client(), Allowance::default());
         watch.see(&[0; 24], &allowance, 0).expect("the preface passes");
+        (watch, allowance)
+    }
+
+    fn endpoint() -> (FrameWatch, Allowance) {
+        (FrameWatch::of_endpoint(), Allowance::default())
+    }
+
+    /// How many times `frames` pass after the preface.
+    fn passes(frames: &[u8], most: u32, written: u64) -> u32 {
+        let (mut watch, allowance) = client();
         passes_of(&mut watch, &allowance, frames, most, written)
     }
 
@@ -306,8 +316,7 @@ mod tests {
 
     #[test]
     fn every_second_request_may_be_taken_back() {
-        let (mut watch, allowance) = (FrameWatch::of_client(), Allowance::default());
-        watch.see(&[0; 24], &allowance, 0).expect("the preface passes");
+        let (mut watch, allowance) = client();
         let mut taken_back = 0;
         for stream in (1..).step_by(2) {
             let mut both = frame(HEADERS, END_HEADERS | END_STREAM, stream, b"x");
@@ -362,18 +371,18 @@ mod tests {
             (CONTINUATION, 0, b"x"),
             (0x77, 0, b""),
         ] {
-            let (mut watch, allowance) = (FrameWatch::of_endpoint(), Allowance::default());
+            let (mut watch, allowance) = endpoint();
             let passed = passes_of(&mut watch, &allowance, &frame(kind, flags, 1, payload), 5000, 0);
             assert_eq!(passed, IDLE_FRAMES, "{kind:x} {flags:x}");
         }
-        let (mut watch, allowance) = (FrameWatch::of_endpoint(), Allowance::default());
+        let (mut watch, allowance) = endpoint();
         assert_eq!(passes_of(&mut watch, &allowance, &frame(RST_STREAM, 0, 1, b"\0\0\0\0"), 5000, 0), RESETS);
     }
 
     /// As gRPC servers do: a head, a message, trailers, and a reset of what the client may still want to say.
     #[test]
     fn what_was_asked_for_costs_an_endpoint_nothing() {
-        let (mut watch, allowance) = (FrameWatch::of_endpoint(), Allowance::default());
+        let (mut watch, allowance) = endpoint();
         for stream in (1..20_000).step_by(2) {
             allowance.asked();
             let mut answer = frame(HEADERS, END_HEADERS, stream, b"\x88");
@@ -387,7 +396,7 @@ mod tests {
     /// A message of one byte may be answered with two WINDOW_UPDATE and a PING, but our answers to PING with nothing.
     #[test]
     fn an_endpoint_may_measure_as_much_as_it_is_sent() {
-        let (mut watch, allowance) = (FrameWatch::of_endpoint(), Allowance::default());
+        let (mut watch, allowance) = endpoint();
         let mut updates = frame(WINDOW_UPDATE, 0, 0, b"\0\0\0\x01");
         updates.extend(frame(WINDOW_UPDATE, 0, 1, b"\0\0\0\x01"));
         updates.extend(frame(PING, 0, 0, b"12345678"));
@@ -397,7 +406,7 @@ mod tests {
             written += 9 + 5 + 1 + PING_ANSWER;
             assert_eq!(watch.see(&updates, &allowance, written), Ok(()), "{message}");
         }
-        let (mut watch, allowance) = (FrameWatch::of_endpoint(), Allowance::default());
+        let (mut watch, allowance) = endpoint();
         let ping = frame(PING, 0, 0, b"12345678");
         let passed = (1..5000u64).take_while(|count| watch.see(&ping, &allowance, count * PING_ANSWER).is_ok()).count();
         assert_eq!(passed, usize::try_from(IDLE_FRAMES).expect("few"));

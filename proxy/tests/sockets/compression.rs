@@ -124,7 +124,7 @@ fn events_are_not_held_back() {
         let proxy = running(&origin);
         let mut client = proxy.connect();
         client.send(format!("GET / HTTP/1.1\r\nHost: a\r\nAccept-Encoding: {coding}\r\n\r\n"));
-        while client.line().is_some_and(|line| !line.is_empty()) {}
+        client.skip_head();
         let (mut body, mut expected) = (Vec::new(), String::new());
         for event in ["data: 1\n\n", "data: 2\n\n", "data: 3\n\n"] {
             next.send(event).unwrap();

@@ -268,6 +268,11 @@ impl<S: Read + Write> Client<S> {
         }
     }
 
+    /// Reads a head, and nothing of what stands behind it.
+    pub(crate) fn skip_head(&mut self) {
+        while self.line().is_some_and(|line| !line.is_empty()) {}
+    }
+
     pub(crate) fn bytes(&mut self, length: usize) -> Option<Vec<u8>> {
         while self.buffer.len() < length {
             self.fill()?;

@@ -301,7 +301,7 @@ fn an_early_answer_is_the_answer() {
 fn a_response_begins_while_the_request_goes_on() {
     let origin = Origin::raw(|stream| {
         let mut client = Client::new(stream);
-        while client.line().is_some_and(|line| !line.is_empty()) {}
+        client.skip_head();
         client.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
         loop {
             let Some(size) = client.line().and_then(|line| usize::from_str_radix(&line, 16).ok()) else { return };
@@ -317,7 +317,7 @@ fn a_response_begins_while_the_request_goes_on() {
     let proxy = Running::with(&[origin.address], policy, Settings::default());
     let mut client = proxy.connect();
     client.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
-    while client.line().is_some_and(|line| !line.is_empty()) {}
+    client.skip_head();
     for part in ["one", "two", "three"] {
         client.send(format!("{:x}\r\n{part}\r\n", part.len()));
         assert_eq!(client.line().unwrap(), format!("{:x}", part.len()));
