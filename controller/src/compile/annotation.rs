@@ -11,6 +11,7 @@ mod canary;
 mod client_certificate;
 mod cors;
 mod external_auth;
+mod host_ownership;
 pub(super) mod proxy_ssl;
 pub(super) mod proxying;
 mod rate_limit;
@@ -25,7 +26,6 @@ use super::{
     Options, about_ingress,
     config_map::Globals,
     grammar::{self, Objection, Value},
-    ownership,
     route::RouteSettings,
 };
 use crate::{
@@ -144,7 +144,7 @@ pub fn registry() -> impl Iterator<Item = &'static Annotation> {
 
 /// Every annotation under `rust-nginx.io/`.
 pub fn own_registry() -> impl Iterator<Item = &'static Annotation> {
-    affinity::OWN.iter()
+    affinity::OWN.iter().chain(host_ownership::OWN)
 }
 
 /// Applies the annotations of an Ingress to the ConfigMap's defaults.
@@ -162,15 +162,9 @@ pub(super) fn read(
         reading.annotation(key, known, text, || grammar::hint(name, registry().map(|known| known.name)));
     }
     for (key, name, text) in prefixed(ingress, OWN_PREFIX) {
-        if key == ownership::ALLOW_NAMESPACES {
-            reading.allow_namespaces(key, text);
-            continue;
-        }
         let known = OWN_BY_NAME.get(name).copied();
         if known.is_some() || &*options.flags.annotations_prefix != OWN_PREFIX {
-            let read_elsewhere = ownership::ALLOW_NAMESPACES.rsplit('/').next();
-            let names = own_registry().map(|known| known.name).chain(read_elsewhere);
-            reading.annotation(key, known, text, || grammar::hint(name, names));
+            reading.annotation(key, known, text, || grammar::hint(name, own_registry().map(|known| known.name)));
         }
     }
     let mut outcome = reading.outcome;
@@ -256,17 +250,6 @@ impl Reading<'_> {
                 let message = format!("has no effect: {why}");
                 self.findings.push(Diagnostic::info(object, Reason::UnsupportedValue, field(key), message));
             }
-        }
-    }
-
-    fn allow_namespaces(&mut self, key: &str, text: &str) {
-        let bad: Vec<_> = ownership::listed(text).filter(|name| !ownership::is_namespace(name)).collect();
-        if !bad.is_empty() {
-            let message = format!(
-                "{:?} is no name of a namespace and lets nobody in; names are separated by commas, and * is for all",
-                bad.join(", ")
-            );
-            self.warn(key, Reason::AnnotationParsingFailed, message);
         }
     }
 
