@@ -148,12 +148,6 @@ impl VirtualHostBuilder {
         self.passthrough = backend;
     }
 
-    /// Where they go.
-    #[must_use]
-    pub fn passthrough(&self) -> Option<BackendIndex> {
-        self.passthrough
-    }
-
     /// Adds a route unless its path predicate is taken; returns the route that was there first in that case.
     ///
     /// # Errors

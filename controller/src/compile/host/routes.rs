@@ -84,18 +84,16 @@ pub(super) fn make(
         endpoint_tls: Vec::new(),
         endpoint_tls_of_host,
     };
-    let mut decides = None;
+    // Of the two forms of `/` one decides: the prefix, where somebody owns it.
+    let deciding = owners.get(&root()).or_else(|| owners.get(&PathMatch::Exact("/".into())));
+    let passthrough = deciding.and_then(|owner| making.passthrough(pattern, owner, tls_asks));
+    routes.set_passthrough(passthrough);
+    if passthrough.is_none() {
+        making.complain_about_passthrough(claims, deciding.map(|owner| owner.by));
+    }
     for (path, owner) in owners {
-        // Of the two forms of `/` only one decides: the prefix, where somebody owns it.
-        if path == root() || path == PathMatch::Exact("/".into()) && decides.is_none() {
-            decides = Some(owner.by);
-            routes.set_passthrough(making.passthrough(pattern, &owner, tls_asks));
-        }
         let route = making.route(path, &owner);
         routes.add_route(Arc::new(route)).expect("the owners of a host have distinct paths");
-    }
-    if routes.passthrough().is_none() {
-        making.complain_about_passthrough(claims, decides);
     }
     if !routes.contains(&root()) {
         let route = making.implicit_route(pattern, claims);
