@@ -40,6 +40,9 @@ pub struct Snapshot {
     pub config_maps: OrdMap<ObjectName, Arc<ConfigMap>>,
     /// Host names that something refers to, in lower case, as far as they have been looked up.
     pub host_names: OrdMap<Arc<str>, Arc<Resolved>>,
+    /// For Services whose external name was changed to one that has not been looked up yet: what the one before resolved
+    /// to. Nothing has to go without addresses for as long as DNS takes.
+    pub former_addresses: OrdMap<ObjectName, Arc<Resolved>>,
     /// The zone of the node that this process runs on, where it is known and asked for (`--enable-topology-aware-routing`).
     pub zone: Option<Arc<str>>,
     /// The addresses of the nodes where ready pods of this installation run, sorted, each once; `None` where they are not
@@ -73,6 +76,7 @@ impl Snapshot {
             secrets,
             config_maps,
             host_names,
+            former_addresses,
             zone,
             node_addresses,
             unreadable,
@@ -86,6 +90,7 @@ impl Snapshot {
             && secrets.ptr_eq(&other.secrets)
             && config_maps.ptr_eq(&other.config_maps)
             && host_names.ptr_eq(&other.host_names)
+            && former_addresses.ptr_eq(&other.former_addresses)
             && *zone == other.zone
             && *node_addresses == other.node_addresses
             && *unreadable == other.unreadable

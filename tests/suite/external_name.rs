@@ -26,7 +26,7 @@ pub(crate) fn tests() -> Vec<Test> {
         what_leads_back_to_this_machine_is_refused,
         external_names_can_be_switched_off,
     ];
-    tests.extend(tests![cluster: an_address_that_changes_costs_no_request]);
+    tests.extend(tests![cluster: an_address_that_changes_costs_no_request, a_name_that_changes_costs_no_request]);
     tests
 }
 
@@ -155,6 +155,33 @@ async fn external_names_can_be_switched_off() -> Result<()> {
     site.subject.get("out.test", "/").await?.expect(503)?;
     ensure!(dns.asked("pods.example.org") == 0, "nobody needs the name");
     Ok(())
+}
+
+/// A Service gets another name, about which nothing is known for as long as DNS is silent.
+async fn a_name_that_changes_costs_no_request() -> Result<()> {
+    let world = World::new("renamed").await?;
+    let (dns, one, two) = (Dns::start().await?, Pod::start("one").await?, Pod::start("two").await?);
+    dns.set("one.example.org", &[one.address.ip()], 60);
+    dns.silence("two.example.org");
+    let file = dns.configuration(&["cluster.test"])?;
+    let subject = world.launch("renamed")?.arg(format!("--resolv-conf={}", file.display())).ready().await?;
+    world.apply([external("out", "one.example.org"), rules(&world.class)]).await?;
+    subject.routed("out.test", "/", "one").await?;
+
+    let load = Load::start(&subject, "out.test");
+    world.apply([external("out", "two.example.org")]).await?;
+    wait::until("the name is asked for a second time", async || {
+        ensure!(dns.asked("two.example.org") > 2);
+        Ok(())
+    })
+    .await?;
+    let findings = subject.inspect("/debug/diagnostics").await?;
+    let says = format!("two.example.org of Service {}/out has not been looked up yet", world.namespace);
+    ensure!(findings.text().contains(&says), "{}", findings.text());
+    dns.set("two.example.org", &[two.address.ip()], 60);
+    subject.routed("out.test", "/", "two").await?;
+    load.end().await?;
+    world.delete([rules(&world.class)]).await
 }
 
 async fn an_address_that_changes_costs_no_request() -> Result<()> {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 pub(super) struct Changes {
     /// Made, changed or deleted.
     pub(super) ingresses: Vec<ObjectName>,
-    /// Services that changed themselves or in their slices; a name may come twice.
+    /// Services that changed themselves, in their slices or in their former addresses; a name may come twice.
     pub(super) services: Vec<ObjectName>,
     pub(super) secrets: Vec<ObjectName>,
     /// Those that resolve to something else.
@@ -34,6 +34,7 @@ impl Changes {
             secrets,
             config_maps: _,
             host_names,
+            former_addresses,
             zone,
             node_addresses: _,
             unreadable: _,
@@ -45,6 +46,7 @@ impl Changes {
             ingresses: different(&old.ingresses, ingresses).collect(),
             services: different(&old.services, services)
                 .chain(different(&old.endpoint_slices, endpoint_slices))
+                .chain(different(&old.former_addresses, former_addresses))
                 .chain(moved.into_iter().flatten())
                 .collect(),
             secrets: different(&old.secrets, secrets).collect(),

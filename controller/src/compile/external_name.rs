@@ -30,9 +30,8 @@ pub(super) fn resolve(service: &Service, wanted: Option<&ServicePortRef>, snapsh
         Ok(port) => port,
         Err(text) => return problem(text),
     };
-    // A dot at the end keeps search domains out, so it stays.
-    let external = service.external_name.as_deref().unwrap_or_default().trim();
-    let bare = external.strip_suffix('.').unwrap_or(external);
+    let external = service.external_host().unwrap_or_default();
+    let bare = external.strip_suffix('.').unwrap_or(&external);
     if bare.is_empty() {
         return problem(format!("Service {name} has type ExternalName and no externalName"));
     }
@@ -42,13 +41,12 @@ pub(super) fn resolve(service: &Service, wanted: Option<&ServicePortRef>, snapsh
         }
         return External { addresses: vec![SocketAddr::new(address, port)], ..External::default() };
     }
-    let host_name: Arc<str> = external.to_ascii_lowercase().into();
-    let bare = bare.to_ascii_lowercase();
     if bare == "localhost" || bare.ends_with(".localhost") {
         return problem(format!("Service {name} names {external}, which is refused"));
     }
-    let resolved = snapshot.host_names.get(&host_name);
-    let found = resolved.map_or(&[][..], |resolved| &resolved.addresses);
+    let resolved = snapshot.host_names.get(&external);
+    let former = snapshot.former_addresses.get(name).filter(|_| resolved.is_none());
+    let found = resolved.or(former).map_or(&[][..], |resolved| &resolved.addresses);
     let (refused, usable): (Vec<_>, Vec<_>) = found.iter().copied().partition(|address| is_near(*address));
     let problem = if let Some(refused) = refused.first() {
         Some(format!("{external} of Service {name} has the address {refused}, which is refused"))
@@ -58,6 +56,8 @@ pub(super) fn resolve(service: &Service, wanted: Option<&ServicePortRef>, snapsh
             None => "it has not been looked up yet",
         };
         Some(format!("{external} of Service {name} cannot be resolved: {why}"))
+    } else if former.is_some() {
+        Some(format!("{external} of Service {name} has not been looked up yet, the addresses before are used"))
     } else {
         let why = resolved.and_then(|resolved| resolved.problem.as_deref());
         why.map(|why| {
@@ -65,7 +65,7 @@ pub(super) fn resolve(service: &Service, wanted: Option<&ServicePortRef>, snapsh
         })
     };
     let addresses = usable.into_iter().map(|address| SocketAddr::new(address, port)).collect();
-    External { addresses, host_name: Some(host_name), problem }
+    External { addresses, host_name: Some(external), problem }
 }
 
 /// As in ingress-nginx: the target port of the Service's port that fits; a number that none has stands for itself.
@@ -190,5 +190,22 @@ mod tests {
         let problem = |resolved| resolve(&service, Some(&number(80)), &with(resolved)).problem.unwrap_or_default();
         assert!(problem(None).ends_with("it has not been looked up yet"));
         assert!(problem(Some(Resolved::failed("no such name"))).ends_with("no such name"));
+    }
+
+    #[test]
+    fn a_name_that_was_changed_waits_with_the_addresses_before() {
+        let service = service("db.example.com", &[]);
+        let before = |snapshot: Snapshot, address: &str| {
+            let former = Arc::new(Resolved::found([address.parse().unwrap()]));
+            Snapshot { former_addresses: [(service.name.clone(), former)].into_iter().collect(), ..snapshot }
+        };
+        let external = resolve(&service, Some(&number(80)), &before(with(None), "192.0.2.9"));
+        assert_eq!(addresses(&external), ["192.0.2.9:80"]);
+        assert_eq!(external.host_name.as_deref(), Some("db.example.com"));
+        assert!(external.problem.is_some_and(|text| text.ends_with("the addresses before are used")));
+        let refused = resolve(&service, Some(&number(80)), &before(with(None), "127.0.0.1"));
+        assert!(refused.addresses.is_empty());
+        let gone = before(with(Some(Resolved::failed("no such name"))), "192.0.2.9");
+        assert!(resolve(&service, Some(&number(80)), &gone).addresses.is_empty());
     }
 }

@@ -163,6 +163,18 @@ pub struct Service {
     pub annotations: BTreeMap<String, String>,
 }
 
+// === impl Service ===
+
+impl Service {
+    /// What a Service of type ExternalName names, in lower case; empty when it names nothing. A dot at the end keeps search
+    /// domains out, so it stays.
+    #[must_use]
+    pub fn external_host(&self) -> Option<Arc<str>> {
+        let is_external = self.service_type == ServiceType::ExternalName;
+        is_external.then(|| self.external_name.as_deref().unwrap_or_default().trim().to_ascii_lowercase().into())
+    }
+}
+
 /// `spec.type` of a Service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ServiceType {

@@ -3,12 +3,14 @@
 //!
 //! A name is looked up again when its answer has run out. A failure leaves the last addresses in place for as long as it
 //! lasts, since a resolver that is down says nothing about the name; only the answer that there is no such name, given
-//! twice, empties it. A name that nobody refers to any more is forgotten. Must not know: what names are for.
+//! twice, empties it. A name that nobody refers to any more is forgotten. A Service that gets another external name keeps the
+//! addresses of the one before until that has been looked up. Must not know: what names are for otherwise.
 
+mod former;
 mod lookup;
 mod names;
 
-use self::names::Names;
+use self::{former::Former, names::Names};
 pub use self::{lookup::Resolver, names::Outcome};
 use super::outlet::Outlet;
 use crate::{
@@ -39,6 +41,7 @@ pub struct Stage<L> {
     outlet: Outlet,
     references: watch::Receiver<References>,
     names: Names,
+    former: Former,
     lookups: FuturesUnordered<BoxFuture<'static, (Arc<str>, Outcome)>>,
 }
 
@@ -49,7 +52,8 @@ impl<L: Lookup> Stage<L> {
     #[must_use]
     pub fn new(lookup: L, source: Feed, references: watch::Receiver<References>) -> (Self, Feed) {
         let (outlet, feed) = Outlet::new(source, Coverage::Looked(Arc::default()));
-        let stage = Self { lookup, outlet, references, names: Names::default(), lookups: FuturesUnordered::new() };
+        let (names, former) = (Names::default(), Former::default());
+        let stage = Self { lookup, outlet, references, names, former, lookups: FuturesUnordered::new() };
         (stage, feed)
     }
 
@@ -94,7 +98,12 @@ impl<L: Lookup> Stage<L> {
 
     fn publish(&mut self) {
         let (covered, snapshot) = self.outlet.take();
-        let snapshot = snapshot.map(|snapshot| Snapshot { host_names: self.names.resolved().clone(), ..snapshot });
+        let resolved = self.names.resolved();
+        let snapshot = snapshot.map(|snapshot| Snapshot {
+            host_names: resolved.clone(),
+            former_addresses: self.former.follow(&snapshot.services, resolved),
+            ..snapshot
+        });
         let referred = self.references.borrow();
         let host_names = referred.host_names.clone();
         let pending = self.names.pending(Instant::now());

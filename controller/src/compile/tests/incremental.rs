@@ -22,6 +22,7 @@ enum Change {
     ClassConfig(&'static str, Option<&'static str>),
     ConfigMap(Option<BTreeMap<String, String>>),
     HostName(&'static str, Option<Resolved>),
+    Former(ObjectName, Option<Resolved>),
     Findings(bool),
 }
 
@@ -171,10 +172,12 @@ fn change() -> impl Strategy<Value = Change> {
         Some(Resolved::found(["192.0.2.1".parse().unwrap()])),
         Some(Resolved::found(["192.0.2.1".parse().unwrap(), "127.0.0.1".parse().unwrap()])),
     ];
+    let former = (name(SERVICES), select(resolved.clone())).prop_map(|(name, former)| Change::Former(name, former));
     let host_name = (select(vec!["db.example.com", "web.example.com"]), select(resolved))
         .prop_map(|(name, resolved)| Change::HostName(name, resolved));
     prop_oneof![
         2 => host_name,
+        1 => former,
         8 => ingress,
         2 => (name(INGRESSES), any::<u32>()).prop_map(|(name, version)| Change::Status(name, version)),
         4 => service,
@@ -237,6 +240,9 @@ impl Change {
                 set(&mut snapshot.config_maps, name, config_map);
             }
             Self::HostName(name, resolved) => set(&mut snapshot.host_names, name.into(), resolved.map(Arc::new)),
+            Self::Former(service, resolved) => {
+                set(&mut snapshot.former_addresses, service, resolved.map(Arc::new));
+            }
             Self::Findings(unreadable) => {
                 let resource = ObjectRef::named(ObjectKind::Resource, "ingressclasses");
                 let reason = crate::diagnostic::Reason::ResourceUnavailable;

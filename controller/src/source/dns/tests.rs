@@ -4,7 +4,7 @@ use super::{Lookup, Outcome, Stage};
 use crate::{
     compile::References,
     reconcile::{Coverage, Feed, Looked},
-    snapshot::{Resolved, Snapshot},
+    snapshot::{ObjectName, Resolved, Service, Snapshot},
 };
 use futures::{FutureExt as _, future::BoxFuture};
 use parking_lot::Mutex;
@@ -197,6 +197,43 @@ async fn snapshots_of_the_source_pass_with_what_is_known() {
     fixture.source.send_replace(Some(Snapshot { zone: Some("z".into()), ..Snapshot::default() }));
     let passed = fixture.feed.snapshots.wait_for(|it| it.as_ref().is_some_and(|it| it.zone.is_some())).await.unwrap();
     assert!(passed.as_ref().unwrap().host_names.contains_key("a"));
+}
+
+/// A Service of type ExternalName among those that the source publishes.
+fn external(snapshot: &Snapshot, target: &str) -> Snapshot {
+    let text = format!("{{metadata: {{name: s, namespace: a}}, spec: {{type: ExternalName, externalName: {target}}}}}");
+    let service: Service =
+        serde_saphyr::from_str::<k8s_openapi::api::core::v1::Service>(&text).unwrap().try_into().unwrap();
+    let mut changed = snapshot.clone();
+    changed.services.insert(service.name.clone(), Arc::new(service));
+    changed
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_with_another_name_keeps_its_addresses_until_that_is_known() {
+    let mut fixture = Fixture::start();
+    let service = ObjectName::new("a", "s");
+    let publish = |fixture: &Fixture, target: &str| {
+        let snapshot = external(&fixture.source.borrow().clone().unwrap(), target);
+        fixture.source.send_replace(Some(snapshot));
+    };
+    fixture.answer("one", found("192.0.2.1", 3600));
+    publish(&fixture, "ONE");
+    fixture.refer(&["one"]);
+    fixture.resolves("one", resolved("192.0.2.1")).await;
+    let former =
+        |snapshot: &Option<Snapshot>| snapshot.as_ref()?.former_addresses.get(&service).map(|it| (**it).clone());
+    for target in ["silent", "two"] {
+        publish(&fixture, target);
+        fixture.feed.snapshots.wait_for(|now| former(now) == resolved("192.0.2.1")).await.unwrap();
+        fixture.refer(&[target]);
+    }
+    // What is known of the name and what is not needed any more is one change.
+    fixture.answer("two", found("192.0.2.2", 3600));
+    fixture.refer(&[]);
+    fixture.refer(&["two"]);
+    let now = fixture.feed.snapshots.wait_for(|now| former(now).is_none()).await.unwrap().clone().unwrap();
+    assert_eq!(now.host_names.get("two").map(|it| (**it).clone()), resolved("192.0.2.2"));
 }
 
 #[tokio::test(start_paused = true)]
