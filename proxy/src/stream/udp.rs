@@ -1,5 +1,5 @@
 //! UDP services: a client's address is a session with a socket of its own towards one endpoint, until the answers are
-//! there or nothing moves for too long.
+//! there, nothing moves for too long, or the endpoint is gone and others are there.
 
 use super::{
     Turn,
@@ -7,7 +7,7 @@ use super::{
     service,
 };
 use crate::{
-    table::{StreamService, Transport},
+    table::{Endpoint, StreamService, Transport},
     timeout::Deadline,
     worker::Worker,
 };
@@ -52,6 +52,7 @@ struct Closing<'a>(Option<&'a Port>);
 struct Flow {
     session: Session,
     client: SocketAddr,
+    to: Endpoint,
     endpoint: UdpSocket,
     deadline: Deadline,
     idle: Duration,
@@ -118,7 +119,7 @@ impl Port {
     }
 
     fn take(self: &Rc<Self>, client: SocketAddr, datagram: &[u8]) {
-        let known = self.sessions.borrow().get(&client).cloned();
+        let known = self.sessions.borrow().get(&client).filter(|flow| self.is_still_served(flow)).cloned();
         let flow = match known {
             Some(flow) => flow,
             None => match self.begin(client) {
@@ -132,6 +133,13 @@ impl Port {
         }
     }
 
+    /// Whether the table still has the endpoint of a session, or no other one. What else is said to an endpoint that is
+    /// gone would be lost, and a client that always sends from the same port may never pause.
+    fn is_still_served(&self, flow: &Flow) -> bool {
+        let service = service(&self.worker, Transport::Udp, self.address.port());
+        service.is_none_or(|service| service.endpoints.is_empty() || service.endpoints.binary_search(&flow.to).is_ok())
+    }
+
     fn begin(self: &Rc<Self>, client: SocketAddr) -> Option<Rc<Flow>> {
         if self.sessions.borrow().len() >= MOST_SESSIONS {
             tracing::debug!(address = %self.address, "too many sessions: a datagram is dropped");
@@ -141,8 +149,8 @@ impl Port {
         let session = Session::open(&self.worker, Transport::Udp, client, self.address.port());
         session.belongs_to(&service.backend);
         session.address.set(Some(self.address.ip()).filter(|address| !address.is_unspecified()));
-        let endpoint = match self.connect(&service, &session) {
-            Ok(endpoint) => endpoint,
+        let (to, endpoint) = match self.connect(&service, &session) {
+            Ok(connected) => connected,
             Err(error) => {
                 tracing::debug!(%error, backend = %service.backend, "no socket for a session");
                 session.failed(Status::BadGateway);
@@ -152,6 +160,7 @@ impl Port {
         let flow = Rc::new(Flow {
             session,
             client,
+            to,
             endpoint,
             deadline: self.worker.timers().deadline(),
             idle: self.worker.last_view().table().settings().streams.idle,
@@ -170,15 +179,15 @@ impl Port {
         }
     }
 
-    fn connect(&self, service: &StreamService, session: &Session) -> io::Result<UdpSocket> {
+    fn connect(&self, service: &StreamService, session: &Session) -> io::Result<(Endpoint, UdpSocket)> {
         let endpoint = self.turn.next(&service.endpoints, &[]).ok_or(ErrorKind::NotFound)?;
         session.tried(endpoint, Some(Duration::ZERO));
-        let endpoint = endpoint.address;
-        let any: IpAddr = if endpoint.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+        let address = endpoint.address;
+        let any: IpAddr = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
         let socket = std::net::UdpSocket::bind((any, 0))?;
-        socket.connect(endpoint)?;
+        socket.connect(address)?;
         socket.set_nonblocking(true)?;
-        UdpSocket::from_std(socket)
+        Ok((endpoint, UdpSocket::from_std(socket)?))
     }
 
     /// Carries answers until the session is over.

@@ -21,7 +21,8 @@ use std::{
 const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 fn tcp(port: u16, endpoints: &[SocketAddr]) -> StreamService {
-    let endpoints = endpoints.iter().map(|address| Endpoint { address: *address }).collect();
+    let mut endpoints: Box<[_]> = endpoints.iter().map(|address| Endpoint { address: *address }).collect();
+    endpoints.sort_unstable();
     StreamService {
         transport: Transport::Tcp,
         port,
@@ -289,6 +290,25 @@ fn datagrams_find_their_way_back() {
         one.send_to(b"?", to).unwrap();
         one.recv(&mut [0; 64]).is_err().then_some(())
     });
+}
+
+#[test]
+fn a_client_that_never_pauses_leaves_an_endpoint_that_is_gone() {
+    let (gone, gone_askers) = udp_echo(0);
+    let (here, here_askers) = udp_echo(0);
+    let port = free_port();
+    let proxy = running(vec![udp(port, &[gone])], StreamSettings::default());
+    let (client, to) = (udp_client([127, 0, 0, 1]), SocketAddr::new(LOCALHOST, port));
+    let asks = |askers: &mpsc::Receiver<SocketAddr>| {
+        client.send_to(b"?", to).unwrap();
+        askers.recv_timeout(Duration::from_millis(50)).ok()
+    };
+    let first = wait_until("the question arrives", || asks(&gone_askers));
+    // Another one beside it takes nothing away.
+    proxy.handle.install(table(vec![udp(port, &[here, gone])], Settings::default()));
+    assert_eq!(wait_until("the question arrives again", || asks(&gone_askers)), first);
+    proxy.handle.install(table(vec![udp(port, &[here])], Settings::default()));
+    wait_until("the other one is asked", || asks(&here_askers));
 }
 
 #[test]
