@@ -8,6 +8,7 @@ mod connection;
 mod io;
 pub(crate) mod proxy_protocol;
 mod refusal;
+mod socket;
 mod stream;
 mod watch;
 #[cfg(feature = "fuzzing")]
@@ -22,7 +23,7 @@ pub(crate) use self::{
     connection::{Connection, Scheme},
     proxy_protocol::Proxied,
 };
-use self::{connection::Downstream, io::ServerIo};
+use self::{connection::Downstream, io::ServerIo, socket::Socket};
 use crate::{stream::passthrough::Hello, table::Backend, tls::Configurations, worker::Worker};
 use http::HeaderValue;
 use std::{io::ErrorKind, net::SocketAddr, rc::Rc, sync::Arc};
@@ -42,7 +43,7 @@ pub(crate) struct Listener {
 
 /// What becomes of a connection on the TLS port.
 enum Handshake {
-    Done(Box<TlsStream<TcpStream>>),
+    Done(Box<TlsStream<Socket>>),
     /// It goes on as TLS to a backend.
     NotOurs(TcpStream, Box<Hello>, Arc<Backend>),
     /// It was none, and has been answered.
@@ -158,9 +159,10 @@ async fn shake_hands(stream: TcpStream, downstream: &Downstream, tls: &Configura
         if let Some(backend) = name.and_then(|name| downstream.passthrough(&name)) {
             return Ok(Handshake::NotOurs(stream, Box::new(hello), backend));
         }
-        let start = StartHandshake::from_parts(hello.accepted, stream);
+        let start = StartHandshake::from_parts(hello.accepted, Socket::new(stream, downstream.io()));
         return downstream.shake_hands(start, tls).await.map(Handshake::Done);
     }
-    let start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await?;
+    let socket = Socket::new(stream, downstream.io());
+    let start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), socket).await?;
     downstream.shake_hands(start, tls).await.map(Handshake::Done)
 }

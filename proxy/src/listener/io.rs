@@ -1,6 +1,9 @@
 //! The client side of a connection as hyper sees it: plain or TLS, with what was already read, counted and watched.
 
-use super::watch::{HeadWatch, Verdict, Watch};
+use super::{
+    socket::Socket,
+    watch::{HeadWatch, Verdict, Watch},
+};
 use crate::frames::{Allowance, FrameWatch};
 use bytes::{Buf, Bytes, BytesMut};
 use std::{
@@ -30,12 +33,14 @@ const FIRST_READ: usize = 1024;
 /// How much is read at once of what nobody wants.
 const SKIPPED: usize = 16 << 10;
 
-/// Plaintext counters of a connection. Written by its own worker only; atomics because hyper wants the IO to be `Send`
+/// Counters of a connection, above TLS unless they say otherwise. Written by its own worker only; atomics because hyper wants the IO to be `Send`
 /// for upgrades.
 #[derive(Debug, Default)]
 pub(super) struct IoCounters {
     read: AtomicU64,
     written: AtomicU64,
+    /// Bytes that the client took, below TLS.
+    taken: AtomicU64,
     write_blocked: AtomicBool,
     /// The connection has left HTTP: its two directions close one by one.
     tunnel: AtomicBool,
@@ -43,6 +48,7 @@ pub(super) struct IoCounters {
     verdict: AtomicU8,
     /// A frame or a header block of HTTP/2 has begun and is not complete.
     inside: AtomicBool,
+    given_up: AtomicBool,
     allowance: Allowance,
 }
 
@@ -60,8 +66,8 @@ pub(crate) struct ServerIo {
 
 #[derive(Debug)]
 enum Stream {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Plain(Socket),
+    Tls(Box<TlsStream<Socket>>),
 }
 
 // === impl IoCounters ===
@@ -75,6 +81,21 @@ impl IoCounters {
     /// Bytes written so far.
     pub(super) fn written(&self) -> u64 {
         self.written.load(Relaxed)
+    }
+
+    /// Bytes that the client took so far, TLS included.
+    pub(super) fn taken(&self) -> u64 {
+        self.taken.load(Relaxed)
+    }
+
+    /// The client takes nothing: what is left for it goes with the connection.
+    pub(super) fn give_up(&self) {
+        self.given_up.store(true, Relaxed);
+    }
+
+    /// Whether somebody has.
+    pub(super) fn is_given_up(&self) -> bool {
+        self.given_up.load(Relaxed)
     }
 
     /// True while the client does not take what we have for it.
@@ -109,9 +130,16 @@ impl IoCounters {
     }
 
     fn wrote(&self, result: &Poll<io::Result<usize>>) {
+        if let Poll::Ready(Ok(bytes)) = result {
+            Self::add(&self.written, *bytes);
+        }
+    }
+
+    /// What became of a write to the socket.
+    pub(super) fn took(&self, result: &Poll<io::Result<usize>>) {
         match result {
             Poll::Ready(Ok(bytes)) => {
-                Self::add(&self.written, *bytes);
+                Self::add(&self.taken, *bytes);
                 self.write_blocked.store(false, Relaxed);
             }
             Poll::Ready(Err(_)) => {}
@@ -124,10 +152,10 @@ impl IoCounters {
 
 impl ServerIo {
     pub(super) fn plain(stream: TcpStream, counters: Arc<IoCounters>) -> Self {
-        Self::over(Stream::Plain(stream), counters)
+        Self::over(Stream::Plain(Socket::new(stream, Arc::clone(&counters))), counters)
     }
 
-    pub(super) fn tls(stream: Box<TlsStream<TcpStream>>, counters: Arc<IoCounters>) -> Self {
+    pub(super) fn tls(stream: Box<TlsStream<Socket>>, counters: Arc<IoCounters>) -> Self {
         Self::over(Stream::Tls(stream), counters)
     }
 
@@ -248,7 +276,7 @@ impl ServerIo {
             Stream::Plain(stream) => stream,
             Stream::Tls(stream) => stream.get_ref().0,
         };
-        if self.prefix.is_empty() { stream.poll_read_ready(cx).map(|_| ()) } else { Poll::Ready(()) }
+        if self.prefix.is_empty() { stream.poll_readable(cx) } else { Poll::Ready(()) }
     }
 
     /// Reads until it is known whether the client speaks HTTP/2 by prior knowledge. What was read is read again by the
@@ -337,15 +365,10 @@ impl AsyncWrite for ServerIo {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let result = match &mut this.stream {
+        match &mut self.get_mut().stream {
             Stream::Plain(stream) => Pin::new(stream).poll_flush(cx),
             Stream::Tls(stream) => Pin::new(stream).poll_flush(cx),
-        };
-        if result.is_pending() {
-            this.counters.write_blocked.store(true, Relaxed);
         }
-        result
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -8,6 +8,7 @@ use crate::{
         clients::ClientSlot,
         io::{IoCounters, ServerIo},
         proxy_protocol::{self, BadHeader},
+        socket::Socket,
     },
     stream::passthrough::{self, Hello},
     table::{Backend, HostMatch},
@@ -136,9 +137,9 @@ impl Downstream {
     /// Completes a handshake under the policy of the host that it names.
     pub(in crate::listener) async fn shake_hands(
         &self,
-        start: StartHandshake<TcpStream>,
+        start: StartHandshake<Socket>,
         configurations: &Configurations,
-    ) -> io::Result<Box<TlsStream<TcpStream>>> {
+    ) -> io::Result<Box<TlsStream<Socket>>> {
         let view = self.connection.worker.view();
         let (table, name) = (view.table(), start.client_hello().server_name().map(Box::<str>::from));
         let host = table.virtual_host_of_handshake(name.as_deref());
@@ -167,7 +168,7 @@ impl Downstream {
 }
 
 /// Ends a handshake that names nobody.
-async fn reject(mut start: StartHandshake<TcpStream>) -> io::Error {
+async fn reject(mut start: StartHandshake<Socket>) -> io::Error {
     // Whether the client still reads this makes no difference.
     let _ = start.io.write_all(&UNRECOGNIZED_NAME).await;
     io::Error::other("the server name is not one of ours")

@@ -39,7 +39,7 @@ pub(in crate::listener) enum Waiting {
     /// For the rest of a body that nobody wants; counts what was read.
     Rest { read: u64 },
     /// For the client to take bytes; counts what it took.
-    Client { written: u64 },
+    Client { taken: u64 },
 }
 
 /// How the connection ended.
@@ -83,9 +83,10 @@ const MOST_FIELDS: u32 = 16 << 10;
 const SEND_BUFFER: usize = 64 << 10;
 
 /// Streams of a client that it resets before anybody has seen them, and streams that we reset because the client broke
-/// a rule (CVE-2023-44487, CVE-2025-8671). More end the connection with ENHANCE_YOUR_CALM.
+/// a rule (CVE-2023-44487, CVE-2025-8671) or asked for more streams than it may before it knew how many. More end the
+/// connection with ENHANCE_YOUR_CALM.
 const PENDING_RESETS: usize = 20;
-const LOCAL_RESETS: usize = 100;
+const LOCAL_RESETS: usize = 500;
 
 /// Serves HTTP/1. A head with very many fields is parsed again with room for them.
 pub(super) async fn http1(connection: Rc<Connection>, mut io: ServerIo) {
@@ -223,6 +224,9 @@ impl Connection {
                     protocol.as_mut().graceful_shutdown();
                     continue;
                 }
+                if let Waiting::Client { .. } = now {
+                    self.io.give_up();
+                }
                 return Poll::Ready(End::TimedOut(now));
             }
         })
@@ -251,7 +255,7 @@ impl Connection {
 
     fn waiting(&self, frames: bool) -> Waiting {
         if self.io.write_blocked() {
-            Waiting::Client { written: self.io.written() }
+            Waiting::Client { taken: self.io.taken() }
         } else if self.active.get() > 0 {
             Waiting::Request
         } else if self.has_rest() {
