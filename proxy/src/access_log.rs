@@ -70,8 +70,8 @@ pub(crate) struct Attempt {
     pub(crate) status: Option<StatusCode>,
     /// Bytes of the body as the endpoint sent them.
     pub(crate) length: u64,
-    /// Until the connection was there; zero for one that was there before.
-    pub(crate) connect: Duration,
+    /// Until the connection was there, if it came; zero for one that was there before.
+    pub(crate) connect: Option<Duration>,
     /// Until the head of the response was there, if it came.
     pub(crate) header: Option<Duration>,
     /// Zero while it is under way.

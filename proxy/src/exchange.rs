@@ -149,13 +149,13 @@ impl Exchange {
             self.tried = Instant::now();
         }
         let time = Duration::ZERO;
-        self.attempts.push(Attempt { endpoint, status: None, length: 0, connect: time, header: None, time });
+        self.attempts.push(Attempt { endpoint, status: None, length: 0, connect: None, header: None, time });
     }
 
-    /// A new connection for the current try is there.
-    pub(crate) fn connected(&mut self) {
+    /// The connection for the current try is there: a new one, or one that was there before.
+    pub(crate) fn connected(&mut self, is_new: bool) {
         if let Some(attempt) = self.attempts.last_mut() {
-            attempt.connect = self.tried.elapsed();
+            attempt.connect = Some(if is_new { self.tried.elapsed() } else { Duration::ZERO });
         }
     }
 

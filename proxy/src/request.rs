@@ -101,7 +101,10 @@ pub(crate) async fn handle(
         }
         Err(error) => {
             closes = error.closes_connection();
-            local(failed(&error), &connection, settings)
+            let answer = failed(&error);
+            // As in ingress-nginx, which decides this for a host, outside of its paths.
+            let without_hsts = matches!(error, ProxyError::ClientSubject);
+            if without_hsts { answer } else { local(answer, &connection, settings) }
         }
     };
     settings.headers.finish(exchange.take_fields(), response.headers_mut());

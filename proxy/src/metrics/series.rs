@@ -106,7 +106,7 @@ pub(crate) struct RouteStats {
 /// Times of one exchange with an endpoint.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Durations {
-    pub(crate) connect: Duration,
+    pub(crate) connect: Option<Duration>,
     pub(crate) header: Duration,
     pub(crate) response: Duration,
 }
@@ -242,7 +242,9 @@ impl RouteStats {
             series.bytes_sent.observe(&SIZE_BUCKETS, bytes_sent as f64);
         }
         if let Some(upstream) = upstream {
-            series.connect_duration.observe(&TIME_BUCKETS, upstream.connect.as_secs_f64());
+            if let Some(connect) = upstream.connect {
+                series.connect_duration.observe(&TIME_BUCKETS, connect.as_secs_f64());
+            }
             series.header_duration.observe(&TIME_BUCKETS, upstream.header.as_secs_f64());
             series.response_duration.observe(&TIME_BUCKETS, upstream.response.as_secs_f64());
         }

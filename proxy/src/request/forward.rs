@@ -227,10 +227,13 @@ async fn attempt(
         Reuse::Pooled { once } => worker.take(target, once),
     };
     let mut upstream = match pooled {
-        Some(connection) => connection,
+        Some(connection) => {
+            exchange.connected(false);
+            connection
+        }
         None => match connect(target, policy.connect_timeout, deadline, worker).await {
             Ok(connection) => {
-                exchange.connected();
+                exchange.connected(true);
                 connection
             }
             Err(error) => return Err(unsent(error, request.body)),
@@ -252,10 +255,8 @@ async fn attempt_http2(
     let acquired = http2::acquire(worker, destination.target(endpoint));
     let acquired = deadline.limit(destination.policy.connect_timeout, acquired).await;
     let lease = match acquired.unwrap_or(Err(ProxyError::ConnectTimeout)) {
-        Ok((lease, connected)) => {
-            if connected {
-                exchange.connected();
-            }
+        Ok((lease, is_new)) => {
+            exchange.connected(is_new);
             lease
         }
         Err(error) => return Err(unsent(error, request.into_body())),

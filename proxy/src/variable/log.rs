@@ -309,13 +309,18 @@ impl Late {
             }),
             Self::UpstreamLength => list(f, |f, attempt| attempt.length.fmt(f)),
             Self::UpstreamTime => list(f, |f, attempt| seconds(f, attempt.time)),
-            Self::UpstreamConnectTime => list(f, |f, attempt| seconds(f, attempt.connect)),
-            Self::UpstreamHeaderTime => list(f, |f, attempt| match attempt.header {
-                Some(time) => seconds(f, time),
-                None => f.write_str("-"),
-            }),
+            Self::UpstreamConnectTime => list(f, |f, attempt| reached(f, attempt.connect)),
+            Self::UpstreamHeaderTime => list(f, |f, attempt| reached(f, attempt.header)),
             Self::Time(moment) => moment.fmt(f),
         }
+    }
+}
+
+/// When something was reached, if it was.
+fn reached(f: &mut fmt::Formatter<'_>, time: Option<Duration>) -> fmt::Result {
+    match time {
+        Some(time) => seconds(f, time),
+        None => f.write_str("-"),
     }
 }
 
