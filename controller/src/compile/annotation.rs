@@ -222,7 +222,8 @@ impl Reading<'_> {
                 let message = format!("its risk is {risk:?}, and annotations-risk-level accepts no more than {max:?}");
                 self.close(key, &message, annotation.reach_when_refused());
             }
-            Serving::Served(_) if text.is_empty() => {
+            // As in ingress-nginx it counts as absent, guards included; but a template may have forgotten the value.
+            Serving::Served(_) | Serving::Guard(_) if text.is_empty() => {
                 self.warn(key, Reason::AnnotationParsingFailed, "the value is empty; the default holds".to_owned());
             }
             Serving::Served(apply) => match apply(&mut self.outcome.settings, &text) {
