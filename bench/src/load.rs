@@ -40,6 +40,15 @@ pub(crate) enum Until {
     Count(u64),
 }
 
+/// What becomes of a connection that is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kept {
+    /// It waits for the next request.
+    Idle,
+    /// A WebSocket, over which a message went to the origin and back.
+    WebSocket,
+}
+
 /// One piece of load.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plan {
@@ -111,18 +120,28 @@ fn first_pair(plan: &Plan, index: usize) -> usize {
 }
 
 /// Opens `count` connections, has one request answered on each, and keeps them open.
-pub(crate) fn hold(address: SocketAddr, protocol: Protocol, site: &Site, count: usize) -> Result<Vec<Connection>> {
+pub(crate) fn hold(
+    address: SocketAddr,
+    protocol: Protocol,
+    kept: Kept,
+    site: &Site,
+    count: usize,
+) -> Result<Vec<Connection>> {
     let connector = Connector::new(address, protocol, site)?;
     let mut held = Vec::with_capacity(count);
     for index in 0..count {
         process::check_interrupted()?;
         let (host, target) = site::target(index * STRIDE, Size::Small);
         let mut connection = connector.connect(&host)?;
-        let reply = connection
-            .exchange(&host, &target, Lifetime::KeepAlive, &mut |_| {})
-            .with_context(|| format!("idle connection {index}"))?;
-        if reply.status != 200 {
-            bail!("idle connection {index}: status {} from {address}", reply.status);
+        let (status, expected) = match kept {
+            Kept::Idle => {
+                (connection.exchange(&host, &target, Lifetime::KeepAlive, &mut |_| {}).map(|reply| reply.status), 200)
+            }
+            Kept::WebSocket => (connection.upgrade(&host, &target), 101),
+        };
+        let status = status.with_context(|| format!("idle connection {index}"))?;
+        if status != expected {
+            bail!("idle connection {index}: status {status} from {address}");
         }
         held.push(connection);
     }

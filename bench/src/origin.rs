@@ -1,5 +1,7 @@
 //! The server behind every target: answers 1 KB, 1 MB or the request head it was sent.
 //!
+//! A WebSocket gets back what it sends.
+//!
 //! Runs as a process of its own and must never be what limits a measurement, hence no HTTP library:
 //! it finds the end of the request head, looks at the last path segment and writes one prepared
 //! buffer. It accepts only what the measurements send (GET without a body) and answers 501 to the
@@ -22,6 +24,9 @@ use crate::work::Size;
 
 /// Longest request head accepted; the targets send well under 1 KB.
 const HEAD_LIMIT: usize = 16 << 10;
+/// To the key of RFC 6455 §1.3, which the measurements send.
+const SWITCHED: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+    Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 const BACKLOG: i32 = 1024;
 
 /// The prepared answers.
@@ -36,6 +41,7 @@ enum Wanted {
     Small,
     Large,
     Echo,
+    WebSocket,
     Unknown,
     Unsupported,
 }
@@ -115,6 +121,10 @@ async fn converse(mut stream: TcpStream, answers: &Answers) -> std::io::Result<(
                 Wanted::Small => stream.write_all(&answers.small).await?,
                 Wanted::Large => stream.write_all(&answers.large).await?,
                 Wanted::Echo => stream.write_all(&answer("200 OK", head)).await?,
+                Wanted::WebSocket => {
+                    stream.write_all(SWITCHED).await?;
+                    return reflect(stream, buffer.split_off(request.length)).await;
+                }
                 Wanted::Unknown => {
                     stream.write_all(&answer("404 Not Found", b"no such thing\n")).await?;
                 }
@@ -128,6 +138,17 @@ async fn converse(mut stream: TcpStream, answers: &Answers) -> std::io::Result<(
             buffer.drain(..request.length);
         }
         if buffer.len() >= HEAD_LIMIT || stream.read_buf(&mut buffer).await? == 0 {
+            return Ok(());
+        }
+    }
+}
+
+/// Sends back what comes, to the end.
+async fn reflect(mut stream: TcpStream, mut buffer: Vec<u8>) -> std::io::Result<()> {
+    loop {
+        stream.write_all(&buffer).await?;
+        buffer.clear();
+        if stream.read_buf(&mut buffer).await? == 0 {
             return Ok(());
         }
     }
@@ -164,8 +185,10 @@ fn parse(bytes: &[u8]) -> Option<Request> {
     if request.method != Some("GET") || has_body {
         return Some(Request { length, wanted: Wanted::Unsupported, last: true });
     }
+    let is_websocket = header("upgrade").is_some_and(|value| value.eq_ignore_ascii_case(b"websocket"));
     let last_segment = request.path.and_then(|path| path.rsplit('/').next());
     let wanted = match last_segment {
+        _ if is_websocket => Wanted::WebSocket,
         Some(last) if last == Size::Small.segment() => Wanted::Small,
         Some(last) if last == Size::Large.segment() => Wanted::Large,
         Some(last) if last == ECHO_SEGMENT => Wanted::Echo,
@@ -189,6 +212,7 @@ mod tests {
         assert_eq!(wanted("GET /app1/1m HTTP/1.1\r\nHost: a\r\n\r\n"), Wanted::Large);
         assert_eq!(wanted("GET /app1/head HTTP/1.1\r\nHost: a\r\n\r\n"), Wanted::Echo);
         assert_eq!(wanted("GET /app1 HTTP/1.1\r\nHost: a\r\n\r\n"), Wanted::Unknown);
+        assert_eq!(wanted("GET /app1/1k HTTP/1.1\r\nUpgrade: WebSocket\r\n\r\n"), Wanted::WebSocket);
     }
 
     #[test]

@@ -147,7 +147,14 @@ fn comparison(
 }
 
 fn memory(results: &Results) -> Table {
-    let header = ["", "idle RSS, MB", "idle PSS, MB", "KB per idle HTTP connection", "KB per idle HTTPS connection"];
+    let header = [
+        "",
+        "idle RSS, MB",
+        "idle PSS, MB",
+        "KB per idle HTTP connection",
+        "KB per idle HTTPS connection",
+        "KB per idle WebSocket, both sides",
+    ];
     let rows = results.memories.iter().map(|sample| {
         vec![
             title(sample.peer).to_owned(),
@@ -155,6 +162,7 @@ fn memory(results: &Results) -> Table {
             format!("{:.1}", sample.idle.pss as f64 / 1e6),
             format!("{:.1}", sample.http_bytes_per_connection / 1e3),
             format!("{:.1}", sample.https_bytes_per_connection / 1e3),
+            sample.websocket_bytes.map_or_else(|| "-".to_owned(), |bytes| format!("{:.1}", bytes / 1e3)),
         ]
     });
     Table { header: header.map(str::to_owned).to_vec(), rows: rows.collect() }

@@ -84,6 +84,8 @@ pub(crate) struct MemoryUse {
     pub(crate) idle: Memory,
     pub(crate) http_bytes_per_connection: f64,
     pub(crate) https_bytes_per_connection: f64,
+    /// With the connection to the origin; older files do not have it.
+    pub(crate) websocket_bytes: Option<f64>,
 }
 
 /// The present moment, as result files have it.

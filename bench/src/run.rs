@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::load::h2load::H2load;
 use crate::load::wrk::Wrk;
-use crate::load::{self, Outcome, Pace, Plan, Until};
+use crate::load::{self, Kept, Outcome, Pace, Plan, Until};
 use crate::peer::{Found, Peer};
 use crate::process::{self, Launch, Process};
 use crate::results::{self, Latency, Machine, MemoryUse, Results, Saturation, Settings, Version};
@@ -272,13 +272,13 @@ impl Run<'_> {
 /// Memory of a target of its own: idle after its first requests, and what more connections add.
 fn memory(found: &Found, directory: &Path, site: &Site, settings: &Settings) -> Result<MemoryUse> {
     let mut idle = None;
-    let mut per_connection = |protocol| -> Result<f64> {
+    let mut per_connection = |protocol, kept| -> Result<f64> {
         let target = Target::start(found, directory, site, settings.workers)?;
         idle.get_or_insert(target.memory()?);
         let address = target.address_for(protocol);
-        let first = load::hold(address, protocol, site, FIRST_IDLE)?;
+        let first = load::hold(address, protocol, kept, site, FIRST_IDLE)?;
         let before = target.memory()?;
-        let more = load::hold(address, protocol, site, settings.idle_connections)?;
+        let more = load::hold(address, protocol, kept, site, settings.idle_connections)?;
         let after = target.memory()?;
         drop((first, more));
         // By PSS: pages that a worker has shared with its master and now writes to are new memory, but
@@ -286,20 +286,23 @@ fn memory(found: &Found, directory: &Path, site: &Site, settings: &Settings) -> 
         Ok((after.pss as f64 - before.pss as f64) / settings.idle_connections as f64)
     };
     let context = || format!("memory of {}", found.peer);
-    let http_bytes_per_connection = per_connection(Protocol::Http1).with_context(context)?;
-    let https_bytes_per_connection = per_connection(Protocol::Http1Tls).with_context(context)?;
+    let http_bytes_per_connection = per_connection(Protocol::Http1, Kept::Idle).with_context(context)?;
+    let https_bytes_per_connection = per_connection(Protocol::Http1Tls, Kept::Idle).with_context(context)?;
+    let websocket_bytes = per_connection(Protocol::Http1, Kept::WebSocket).with_context(context)?;
     let sample = MemoryUse {
         peer: found.peer,
         idle: idle.context("no target was started")?,
         http_bytes_per_connection,
         https_bytes_per_connection,
+        websocket_bytes: Some(websocket_bytes),
     };
     progress(&format!(
-        "memory  {:10} idle {:.1} MB, {:.1} KB per connection, {:.1} KB over TLS",
+        "memory  {:10} idle {:.1} MB, {:.1} KB per connection, {:.1} KB over TLS, {:.1} KB per WebSocket",
         found.peer.name(),
         sample.idle.rss as f64 / 1e6,
         http_bytes_per_connection / 1e3,
         https_bytes_per_connection / 1e3,
+        websocket_bytes / 1e3,
     ));
     Ok(sample)
 }

@@ -24,6 +24,8 @@ mod http2;
 /// After this long without a byte a request has failed.
 const PATIENCE: Duration = Duration::from_secs(10);
 const BUFFER: usize = 64 << 10;
+/// A masked text frame with one letter (RFC 6455 §5.2), which the origin sends back as it is: nobody in between looks.
+const MESSAGE: [u8; 7] = [0x81, 0x81, 1, 2, 3, 4, b'x' ^ 1];
 const USER_AGENT: &str = "rust-nginx-bench";
 
 type Tls = StreamOwned<ClientConnection, TcpStream>;
@@ -142,6 +144,15 @@ impl Connection {
             Self::Http2(connection) => connection.exchange(host, target, sink),
         }
     }
+
+    /// Makes the connection a WebSocket, and has a message sent back over it. Returns the status.
+    pub(crate) fn upgrade(&mut self, host: &str, target: &str) -> Result<u16> {
+        match self {
+            Self::Plain(connection) => connection.upgrade(host, target),
+            Self::Tls(connection) => connection.upgrade(host, target),
+            Self::Http2(_) => bail!("WebSockets over HTTP/2 are not measured"),
+        }
+    }
 }
 
 // === impl Http1 ===
@@ -182,6 +193,41 @@ impl<S: Read + Write> Http1<S> {
             self.drain()?;
         }
         Ok(reply)
+    }
+
+    fn upgrade(&mut self, host: &str, target: &str) -> Result<u16> {
+        // The key of RFC 6455 §1.3.
+        let request = format!(
+            "GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        );
+        self.stream.write_all(request.as_bytes()).context("send the request")?;
+        self.stream.flush().context("send the request")?;
+        let (status, length) = loop {
+            self.filled += read(&mut self.stream, &mut self.buffer[self.filled..])?;
+            let mut headers = [httparse::EMPTY_HEADER; 64];
+            let mut response = httparse::Response::new(&mut headers);
+            if let httparse::Status::Complete(length) =
+                response.parse(&self.buffer[..self.filled]).context("answer head")?
+            {
+                break (response.code.context("answer without a status")?, length);
+            }
+        };
+        if status != 101 {
+            return Ok(status);
+        }
+        if self.filled > length {
+            bail!("{} bytes before there was a message", self.filled - length);
+        }
+        self.stream.write_all(&MESSAGE).context("send a message")?;
+        self.stream.flush().context("send a message")?;
+        let mut back = [0; MESSAGE.len()];
+        self.stream.read_exact(&mut back).context("read the message back")?;
+        if back != MESSAGE {
+            bail!("the message came back as {back:?}");
+        }
+        self.filled = 0;
+        Ok(status)
     }
 
     /// Reads until the head is complete. Returns it with its length and the length of the body.

@@ -155,6 +155,7 @@ fn connection_manager(name: &str, tls: bool) -> Value {
             "generate_request_id": true,
             "preserve_external_request_id": true,
             "server_header_transformation": "PASS_THROUGH",
+            "upgrade_configs": [{"upgrade_type": "websocket"}],
             "stream_idle_timeout": "60s",
             "request_timeout": "0s",
             "http2_protocol_options": {"max_concurrent_streams": 128},

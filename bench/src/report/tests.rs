@@ -49,6 +49,7 @@ pub(super) fn results() -> Results {
             idle: Memory { rss: 20_000_000, pss: 15_000_000 },
             http_bytes_per_connection: 9_900.0,
             https_bytes_per_connection: 21_000.0,
+            websocket_bytes: Some(22_000.0),
         }],
     }
 }
@@ -75,7 +76,7 @@ fn the_full_report_shows_spread_saturation_memory_and_errors() {
         "0.78 (0.75-0.80)",
         "45.00 †",
         "† did not keep up with the rate.",
-        "| rust-nginx |         20.0 |         15.0 |                         9.9 |                         21.0 |",
+        "| rust-nginx |         20.0 |         15.0 |                         9.9 |                         21.0 |                              22.0 |",
         "2 requests of `h1` failed with Envoy.",
     ] {
         assert!(report.contains(part), "no {part:?} in:\n{report}");
