@@ -25,6 +25,7 @@ mod host;
 mod limits;
 mod logs;
 mod path;
+mod path_index;
 mod policy;
 mod settings;
 mod stream;
@@ -32,7 +33,7 @@ mod trust;
 mod view;
 
 pub(crate) use self::headers::Expanded;
-use self::{backend::Backends, path::PathIndex};
+use self::{backend::Backends, path_index::PathIndex};
 pub use self::{
     backend::{Backend, BackendIndex, BackendKey, Endpoint, Protocol},
     balancing::{Affinity, AffinityMode, Ejection, HashBy, LoadBalancing, SameSite},
@@ -234,7 +235,7 @@ impl VirtualHost {
     /// The route for a path that went through [`normalize_path`].
     #[must_use]
     pub fn route(&self, path: &str) -> Option<&Arc<Route>> {
-        self.paths.find(&self.routes, path)
+        self.paths.find(path).map(|position| &self.routes[position])
     }
 
     /// All routes, best match first.

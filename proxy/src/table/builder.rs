@@ -2,7 +2,7 @@
 
 use super::{
     Backend, BackendIndex, CertificateIndex, HostIndex, HostMatch, PathMatch, Route, RouteLabels, Settings, Streams,
-    Table, Target, VirtualHost, backend::Backends, path::PathIndex,
+    Table, Target, VirtualHost, backend::Backends, path_index::PathIndex,
 };
 use crate::tls::{Certificate, TlsPolicy};
 use http::StatusCode;

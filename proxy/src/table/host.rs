@@ -43,9 +43,13 @@ pub struct HostIndex {
     any: Arc<VirtualHost>,
 }
 
-/// A virtual host with a name: never the catch-all.
+/// A virtual host with a name: never the catch-all. The name is here too, so that comparing it does not wait for the host
+/// to come from memory.
 #[derive(Clone, Debug)]
-struct Entry(Arc<VirtualHost>);
+struct Entry {
+    name: HostName,
+    host: Arc<VirtualHost>,
+}
 
 /// Longest DNS name in text form (RFC 1035 §2.3.4).
 const MAX_NAME: usize = 253;
@@ -148,9 +152,9 @@ impl HostIndex {
     }
 
     pub(super) fn insert(&mut self, host: Arc<VirtualHost>) {
-        match host.host() {
-            HostMatch::Exact(_) => self.exact.insert(Entry(host)),
-            HostMatch::Wildcard(_) => self.wildcard.insert(Entry(host)),
+        match host.host().clone() {
+            HostMatch::Exact(name) => self.exact.insert(Entry { name, host }),
+            HostMatch::Wildcard(name) => self.wildcard.insert(Entry { name, host }),
             HostMatch::Any => self.any = host,
         }
     }
@@ -167,8 +171,8 @@ impl HostIndex {
     /// The virtual host of just this pattern.
     pub(super) fn get(&self, host: &HostMatch) -> Option<&Arc<VirtualHost>> {
         match host {
-            HostMatch::Exact(name) => self.exact.get(name.as_str()).map(|Entry(host)| host),
-            HostMatch::Wildcard(name) => self.wildcard.get(name.as_str()).map(|Entry(host)| host),
+            HostMatch::Exact(name) => self.exact.get(name.as_str()).map(|entry| &entry.host),
+            HostMatch::Wildcard(name) => self.wildcard.get(name.as_str()).map(|entry| &entry.host),
             HostMatch::Any => Some(&self.any),
         }
     }
@@ -198,15 +202,15 @@ impl HostIndex {
     }
 
     fn find_lower_case(&self, name: &str) -> &Arc<VirtualHost> {
-        if let Some(Entry(found)) = self.exact.get(name) {
-            return found;
+        if let Some(found) = self.exact.get(name) {
+            return &found.host;
         }
         if !self.wildcard.is_empty()
             && let Some((label, rest)) = name.split_once('.')
             && is_wildcard_label(label)
-            && let Some(Entry(found)) = self.wildcard.get(rest)
+            && let Some(found) = self.wildcard.get(rest)
         {
-            return found;
+            return &found.host;
         }
         &self.any
     }
@@ -220,7 +224,7 @@ impl HostIndex {
     /// All virtual hosts in order of precedence, then by name.
     #[must_use]
     pub fn sorted(&self) -> Vec<&Arc<VirtualHost>> {
-        let mut hosts: Vec<_> = self.exact.iter().chain(self.wildcard.iter()).map(|Entry(host)| host).collect();
+        let mut hosts: Vec<_> = self.exact.iter().chain(self.wildcard.iter()).map(|entry| &entry.host).collect();
         hosts.push(&self.any);
         hosts.sort_by(|a, b| a.host().cmp(b.host()));
         hosts
@@ -243,10 +247,7 @@ impl HostIndex {
 
 impl Named for Entry {
     fn name(&self) -> &HostName {
-        match self.0.host() {
-            HostMatch::Exact(name) | HostMatch::Wildcard(name) => name,
-            HostMatch::Any => unreachable!("the catch-all has no name and stands beside the index"),
-        }
+        &self.name
     }
 }
 

@@ -1,9 +1,8 @@
-//! Path predicates, their index per virtual host, and the normal form in which paths are compared.
+//! Path predicates, and the normal form in which paths are compared.
 //!
 //! Precedence at equal length is exact before prefix; otherwise the longest wins. Comparison is case-sensitive and by
 //! path element (`/foo` covers `/foo` and `/foo/bar`, not `/foobar`), as `networking.k8s.io/v1` `PathType` defines.
 
-use super::Route;
 use serde::Serialize;
 use std::{borrow::Cow, cmp::Ordering, sync::Arc};
 
@@ -31,50 +30,6 @@ pub enum BadPath {
     AboveRoot,
 }
 
-/// Which route of a virtual host a path takes. It refers to the routes by position, best match first.
-#[derive(Clone)]
-pub(super) struct PathIndex {
-    /// Only for hosts with more than [`FEW`] routes.
-    tree: Option<Box<Tree>>,
-    /// Of the declared paths of the others, side by side: a route whose path is too long need not be fetched from
-    /// wherever it is in memory.
-    lengths: Box<[u16]>,
-}
-
-/// So many routes are compared one after the other. Most hosts have no more, and a tree per host would take more memory
-/// than its routes (5 KB for eleven of them); comparing takes about as long as going down the tree, once per segment.
-const FEW: usize = 16;
-
-/// Declared paths in a radix tree, prefixes without the slash at their end. They are all literal: with a wildcard per
-/// prefix the tree would have to go back now and then, for which it allocates.
-#[derive(Clone)]
-struct Tree {
-    router: matchit::Router<Slot>,
-    /// The prefix `/`.
-    root: Option<u32>,
-    /// Length of the longest path in the tree: what is longer need not be looked for.
-    longest: usize,
-}
-
-/// What is declared at one path.
-#[derive(Clone, Copy, Debug, Default)]
-struct Slot {
-    exact: Option<u32>,
-    /// The prefix `/p`.
-    prefix: Option<u32>,
-    /// The prefix `/p/`.
-    with_slash: Option<u32>,
-}
-
-/// How a predicate takes a path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Coverage {
-    /// As it is.
-    Full,
-    /// `/p/` takes `/p`, unless something else declares that.
-    WithSlash,
-}
-
 // === impl PathMatch ===
 
 impl PathMatch {
@@ -93,23 +48,6 @@ impl PathMatch {
             Self::Exact(path) | Self::Prefix(path) => path,
         }
     }
-
-    /// Whether it takes a path in normal form.
-    fn covers(&self, path: &str) -> Option<Coverage> {
-        match self {
-            Self::Exact(own) => (**own == *path).then_some(Coverage::Full),
-            // It can only be `/`, which takes everything.
-            Self::Prefix(own) if own.len() == 1 && path.starts_with('/') => Some(Coverage::Full),
-            Self::Prefix(own) => {
-                let base = own.strip_suffix('/').unwrap_or(own);
-                match path.strip_prefix(base)?.as_bytes() {
-                    [] if base.len() < own.len() && !base.is_empty() => Some(Coverage::WithSlash),
-                    [] | [b'/', ..] => Some(Coverage::Full),
-                    _ => None,
-                }
-            }
-        }
-    }
 }
 
 impl Ord for PathMatch {
@@ -126,109 +64,6 @@ impl PartialOrd for PathMatch {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
-}
-
-// === impl PathIndex ===
-
-impl PathIndex {
-    /// Indexes routes with distinct predicates, given best match first.
-    pub(super) fn new(routes: &[Arc<Route>]) -> Self {
-        debug_assert!(routes.is_sorted_by(|a, b| a.path < b.path));
-        if routes.len() > FEW {
-            return Self { tree: Some(Box::new(Tree::new(routes))), lengths: Box::default() };
-        }
-        // A path too long to be counted here is always looked at.
-        let length = |route: &Arc<Route>| u16::try_from(route.path.as_str().len()).unwrap_or_default();
-        Self { tree: None, lengths: routes.iter().map(length).collect() }
-    }
-
-    /// The best route for a path in normal form. Does not allocate.
-    pub(super) fn find<'a>(&self, routes: &'a [Arc<Route>], path: &str) -> Option<&'a Arc<Route>> {
-        match &self.tree {
-            Some(tree) => tree.find(path).map(|index| &routes[index as usize]),
-            None => self.scan(routes, path),
-        }
-    }
-
-    /// The first one that takes the path, since the best ones come first; `/p/` only takes `/p` when none of those does
-    /// that are as long as the path.
-    fn scan<'a>(&self, routes: &'a [Arc<Route>], path: &str) -> Option<&'a Arc<Route>> {
-        let mut with_slash = None;
-        for (route, length) in routes.iter().zip(&self.lengths) {
-            if usize::from(*length) > path.len() + 1 {
-                continue;
-            }
-            match route.path.covers(path) {
-                Some(Coverage::Full) if route.path.as_str().len() < path.len() => return with_slash.or(Some(route)),
-                Some(Coverage::Full) => return Some(route),
-                Some(Coverage::WithSlash) => with_slash = Some(route),
-                None => {}
-            }
-        }
-        with_slash
-    }
-}
-
-impl std::fmt::Debug for PathIndex {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PathIndex").finish_non_exhaustive()
-    }
-}
-
-// === impl Tree ===
-
-impl Tree {
-    fn new(routes: &[Arc<Route>]) -> Self {
-        let (mut slots, mut root) = (std::collections::BTreeMap::<&str, Slot>::new(), None);
-        for (index, route) in (0..).zip(routes) {
-            match &route.path {
-                PathMatch::Exact(path) => slots.entry(path).or_default().exact = Some(index),
-                PathMatch::Prefix(path) => match path.strip_suffix('/') {
-                    Some("") => root = Some(index),
-                    Some(base) => slots.entry(base).or_default().with_slash = Some(index),
-                    None => slots.entry(path).or_default().prefix = Some(index),
-                },
-            }
-        }
-        let longest = slots.keys().map(|path| path.len()).max().unwrap_or_default();
-        let mut router = matchit::Router::new();
-        for (path, slot) in slots {
-            router.insert(escape(path), slot).expect("distinct literal paths cannot conflict");
-        }
-        Self { router, root, longest }
-    }
-
-    fn find(&self, path: &str) -> Option<u32> {
-        let whole = self.at(path);
-        // `/p/` covers `/p` too (Kubernetes' definition of Prefix), unless `/p` is declared by itself.
-        if let Some(found) = whole.exact.or(whole.prefix).or(whole.with_slash) {
-            return Some(found);
-        }
-        let mut end = path.len();
-        loop {
-            end = path[..end].rfind('/')?;
-            if end == 0 {
-                return self.root;
-            }
-            let slot = self.at(&path[..end]);
-            if let Some(found) = slot.with_slash.or(slot.prefix) {
-                return Some(found);
-            }
-        }
-    }
-
-    /// What is declared at just this path.
-    fn at(&self, path: &str) -> Slot {
-        if path.len() > self.longest {
-            return Slot::default();
-        }
-        self.router.at(path).map_or_else(|_| Slot::default(), |found| *found.value)
-    }
-}
-
-/// Braces are matchit's parameter syntax; doubled they stand for themselves.
-fn escape(path: &str) -> String {
-    path.replace('{', "{{").replace('}', "}}")
 }
 
 /// The normal form in which a request path is matched: percent-decoded, `//` merged, `.` and `..` segments resolved.
