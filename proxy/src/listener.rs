@@ -16,7 +16,7 @@ pub(crate) mod watched;
 
 pub use self::bind::unspecified;
 pub(crate) use self::{
-    accept::accept,
+    accept::Acceptor,
     address::header as address_header,
     bind::{bind, bind_udp},
     clients::{ClientSlot, Clients},
@@ -27,12 +27,12 @@ use self::{connection::Downstream, io::ServerIo, socket::Socket};
 use crate::{stream::passthrough::Hello, table::Backend, tls::Configurations, worker::Worker};
 use http::HeaderValue;
 use std::{io::ErrorKind, net::SocketAddr, rc::Rc, sync::Arc};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio_rustls::{LazyConfigAcceptor, StartHandshake, server::TlsStream};
 
 /// One bound socket of one worker.
 pub(crate) struct Listener {
-    socket: TcpListener,
+    socket: Acceptor,
     address: SocketAddr,
     /// The port as endpoints are told it.
     port: HeaderValue,
@@ -63,26 +63,28 @@ impl Listener {
     ) -> std::io::Result<Self> {
         let address = socket.local_addr()?;
         let port = HeaderValue::from(if tls.is_some() { 443 } else { address.port() });
-        Ok(Self { socket: TcpListener::from_std(socket)?, address, port, tls, proxy_protocol })
+        Ok(Self { socket: Acceptor::new(socket)?, address, port, tls, proxy_protocol })
     }
 
     /// Serves what connects until the worker drains.
     pub(crate) async fn run(self, worker: Rc<Worker>) {
-        accept(&self.socket, self.address, &worker, |stream, peer| self.spawn(stream, peer, &worker)).await;
+        self.socket.run(self.address, &worker, |stream, peer| self.spawn(stream, peer, &worker)).await;
     }
 
-    fn spawn(&self, stream: TcpStream, peer: SocketAddr, worker: &Rc<Worker>) {
+    fn spawn(&self, stream: std::net::TcpStream, peer: SocketAddr, worker: &Rc<Worker>) -> std::io::Result<()> {
         let scheme = if self.tls.is_some() { Scheme::Https } else { Scheme::Http };
         // One that is refused is closed here and now, as nginx does: it has cost nothing yet.
-        let Ok(slot) = worker.admit(peer.ip()) else { return };
+        let Ok(slot) = worker.admit(peer.ip()) else { return Ok(()) };
         let downstream = Downstream::new(worker, peer, self.port.clone(), scheme, slot);
         if self.proxy_protocol || downstream.proxy_protocol() {
-            return spawn_boxed(serve_proxied(stream, downstream, self.tls.clone()));
+            spawn_boxed(serve_proxied(TcpStream::from_std(stream)?, downstream, self.tls.clone()));
+            return Ok(());
         }
         match &self.tls {
-            None => spawn_boxed(serve_plain(stream, downstream)),
-            Some(tls) => spawn_boxed(serve_tls(stream, downstream, Arc::clone(tls))),
+            None => spawn_boxed(serve_plain(Socket::unwatched(stream, downstream.io()), downstream)),
+            Some(tls) => spawn_boxed(serve_tls(TcpStream::from_std(stream)?, downstream, Arc::clone(tls))),
         }
+        Ok(())
     }
 }
 
@@ -97,15 +99,15 @@ async fn serve_proxied(mut stream: TcpStream, downstream: Downstream, tls: Optio
         return;
     }
     match tls {
-        None => serve_plain(stream, downstream).await,
+        None => serve_plain(Socket::watched(stream, downstream.io()), downstream).await,
         Some(tls) => serve_tls(stream, downstream, tls).await,
     }
 }
 
 /// Serves one cleartext connection. HTTP/2 is boxed: its state is large, and every connection would be as large as the
 /// largest.
-async fn serve_plain(stream: TcpStream, downstream: Downstream) {
-    let mut io = ServerIo::plain(stream, downstream.io());
+async fn serve_plain(socket: Socket, downstream: Downstream) {
+    let mut io = ServerIo::plain(socket, downstream.io());
     let timeout = downstream.header_timeout();
     if downstream.http2_allowed() {
         match downstream.deadline().limit(timeout, io.peek_http2_preface()).await {
@@ -159,10 +161,10 @@ async fn shake_hands(stream: TcpStream, downstream: &Downstream, tls: &Configura
         if let Some(backend) = name.and_then(|name| downstream.passthrough(&name)) {
             return Ok(Handshake::NotOurs(stream, Box::new(hello), backend));
         }
-        let start = StartHandshake::from_parts(hello.accepted, Socket::new(stream, downstream.io()));
+        let start = StartHandshake::from_parts(hello.accepted, Socket::watched(stream, downstream.io()));
         return downstream.shake_hands(start, tls).await.map(Handshake::Done);
     }
-    let socket = Socket::new(stream, downstream.io());
+    let socket = Socket::watched(stream, downstream.io());
     let start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), socket).await?;
     downstream.shake_hands(start, tls).await.map(Handshake::Done)
 }

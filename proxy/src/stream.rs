@@ -19,7 +19,7 @@ mod udp;
 pub(crate) use self::copy::{Carried, copy};
 use crate::{
     Handle,
-    listener::{bind, bind_udp},
+    listener::{Acceptor, bind, bind_udp},
     table::{Endpoint, StreamService, Streams, Transport},
     worker::Worker,
 };
@@ -214,7 +214,7 @@ fn open(port: StreamPort, socket: Socket, worker: &Rc<Worker>) -> io::Result<Joi
     let worker = Rc::clone(worker);
     Ok(match socket {
         Socket::Tcp(socket) => {
-            let socket = tokio::net::TcpListener::from_std(socket)?;
+            let socket = Acceptor::new(socket)?;
             tokio::task::spawn_local(tcp::serve(socket, port.address, worker))
         }
         Socket::Udp(socket) => {

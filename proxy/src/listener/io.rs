@@ -15,10 +15,7 @@ use std::{
     },
     task::{Context, Poll, ready},
 };
-use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio_rustls::server::TlsStream;
 
 /// What a client sends first on an HTTP/2 connection (RFC 9113 §3.4).
@@ -49,6 +46,12 @@ pub(super) struct IoCounters {
     /// A frame or a header block of HTTP/2 has begun and is not complete.
     inside: AtomicBool,
     given_up: AtomicBool,
+    /// The reactor does not know the socket yet.
+    unwatched: AtomicBool,
+    /// Nothing is wanted of the client until its request is answered.
+    quiet: AtomicBool,
+    /// Somebody wanted to read meanwhile, and nobody will wake them.
+    withheld: AtomicBool,
     allowance: Allowance,
 }
 
@@ -86,6 +89,31 @@ impl IoCounters {
     /// Bytes that the client took so far, TLS included.
     pub(super) fn taken(&self) -> u64 {
         self.taken.load(Relaxed)
+    }
+
+    /// Whether the reactor knows the socket.
+    pub(super) fn set_watched(&self, watched: bool) {
+        self.unwatched.store(!watched, Relaxed);
+    }
+
+    /// From now on, or no longer: all of a request is here, and nothing more is wanted of the client until it is answered.
+    pub(super) fn set_quiet(&self, quiet: bool) {
+        self.quiet.store(quiet, Relaxed);
+    }
+
+    /// Reading would only serve to see the client go, and the reactor would have to be told of it first.
+    pub(super) fn expects_nothing(&self) -> bool {
+        self.quiet.load(Relaxed) && self.unwatched.load(Relaxed)
+    }
+
+    /// Reading was put off.
+    pub(super) fn withhold(&self) {
+        self.withheld.store(true, Relaxed);
+    }
+
+    /// Whether it was since the last time.
+    pub(super) fn take_withheld(&self) -> bool {
+        self.withheld.load(Relaxed) && self.withheld.swap(false, Relaxed)
     }
 
     /// The client takes nothing: what is left for it goes with the connection.
@@ -151,8 +179,8 @@ impl IoCounters {
 // === impl ServerIo ===
 
 impl ServerIo {
-    pub(super) fn plain(stream: TcpStream, counters: Arc<IoCounters>) -> Self {
-        Self::over(Stream::Plain(Socket::new(stream, Arc::clone(&counters))), counters)
+    pub(super) fn plain(socket: Socket, counters: Arc<IoCounters>) -> Self {
+        Self::over(Stream::Plain(socket), counters)
     }
 
     pub(super) fn tls(stream: Box<TlsStream<Socket>>, counters: Arc<IoCounters>) -> Self {
@@ -228,6 +256,7 @@ impl ServerIo {
                 if let Err((at, verdict)) = watch.see(read) {
                     return self.hold_back(buf, before + at, before, verdict);
                 }
+                self.counters.set_quiet(!watch.is_inside_head() && !watch.is_inside_body());
             }
             Watch::Frames(watch) => {
                 let counters = &self.counters;
@@ -271,10 +300,10 @@ impl ServerIo {
     }
 
     /// Ready when reading may find something, or the end.
-    pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let stream = match &self.stream {
+    pub(super) fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let stream = match &mut self.stream {
             Stream::Plain(stream) => stream,
-            Stream::Tls(stream) => stream.get_ref().0,
+            Stream::Tls(stream) => stream.get_mut().0,
         };
         if self.prefix.is_empty() { stream.poll_readable(cx) } else { Poll::Ready(()) }
     }

@@ -3,7 +3,7 @@
 use super::io::IoCounters;
 use socket2::SockRef;
 use std::{
-    io,
+    io::{self, ErrorKind, Read as _, Write as _},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -17,45 +17,118 @@ use tokio::{
 /// A connection to a client. What is written to TLS above it may wait in a buffer; only the socket knows what has left.
 #[derive(Debug)]
 pub(crate) struct Socket {
-    stream: TcpStream,
+    stream: Stream,
     counters: Arc<IoCounters>,
+}
+
+#[derive(Debug)]
+enum Stream {
+    /// As it was accepted. The reactor hears of it when there is something to wait for, which a connection with a single
+    /// request need not come to: that is two system calls and an event less.
+    Unwatched(std::net::TcpStream),
+    Watched(TcpStream),
+    /// The reactor could not take it.
+    Lost,
 }
 
 // === impl Socket ===
 
 impl Socket {
-    pub(super) fn new(stream: TcpStream, counters: Arc<IoCounters>) -> Self {
-        Self { stream, counters }
+    pub(super) fn unwatched(stream: std::net::TcpStream, counters: Arc<IoCounters>) -> Self {
+        counters.set_watched(false);
+        Self { stream: Stream::Unwatched(stream), counters }
+    }
+
+    pub(super) fn watched(stream: TcpStream, counters: Arc<IoCounters>) -> Self {
+        Self { stream: Stream::Watched(stream), counters }
     }
 
     /// Ready when reading may find something, or the end.
-    pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.stream.poll_read_ready(cx).map(|_| ())
+    pub(super) fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        // An error is found by reading, too.
+        self.watch().map_or(Poll::Ready(()), |stream| stream.poll_read_ready(cx).map(|_| ()))
+    }
+
+    /// The connection as one that can be waited for.
+    fn watch(&mut self) -> io::Result<&mut TcpStream> {
+        if !matches!(self.stream, Stream::Watched(_)) {
+            let Stream::Unwatched(stream) = std::mem::replace(&mut self.stream, Stream::Lost) else {
+                return Err(ErrorKind::NotConnected.into());
+            };
+            self.counters.set_watched(true);
+            self.stream = Stream::Watched(TcpStream::from_std(stream)?);
+        }
+        match &mut self.stream {
+            Stream::Watched(stream) => Ok(stream),
+            Stream::Unwatched(_) | Stream::Lost => unreachable!("it is watched now"),
+        }
+    }
+
+    /// Writes what the kernel takes at once; waits where it takes nothing.
+    fn poll_take(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: impl FnOnce(&mut &std::net::TcpStream) -> io::Result<usize>,
+        later: impl FnOnce(Pin<&mut TcpStream>, &mut Context<'_>) -> Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        let at_once = match &self.stream {
+            Stream::Unwatched(stream) => is_over(now(&mut &*stream)),
+            Stream::Watched(_) | Stream::Lost => None,
+        };
+        let result = match at_once {
+            Some(result) => Poll::Ready(result),
+            None => match self.watch() {
+                Ok(stream) => later(Pin::new(stream), cx),
+                Err(error) => Poll::Ready(Err(error)),
+            },
+        };
+        self.counters.took(&result);
+        result
+    }
+}
+
+/// What a system call came to, unless it has to be made again.
+fn is_over<T>(result: io::Result<T>) -> Option<io::Result<T>> {
+    match result {
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => None,
+        result => Some(result),
     }
 }
 
 impl Drop for Socket {
     /// The kernel would offer what is left of it to a client that takes nothing, for minutes: megabytes of memory.
     fn drop(&mut self) {
-        if self.counters.is_given_up() {
-            // One that the client has reset meanwhile cannot be changed, and need not.
-            let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
+        if !self.counters.is_given_up() {
+            return;
         }
+        // One that the client has reset meanwhile cannot be changed, and need not.
+        let _ = match &self.stream {
+            Stream::Unwatched(stream) => SockRef::from(stream).set_linger(Some(Duration::ZERO)),
+            Stream::Watched(stream) => SockRef::from(stream).set_linger(Some(Duration::ZERO)),
+            Stream::Lost => Ok(()),
+        };
     }
 }
 
 impl AsyncRead for Socket {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_read(cx, buf)
+        let this = self.get_mut();
+        if let Stream::Unwatched(stream) = &this.stream {
+            if this.counters.expects_nothing() {
+                this.counters.withhold();
+                return Poll::Pending;
+            }
+            if let Some(read) = is_over((&mut &*stream).read(buf.initialize_unfilled())) {
+                return Poll::Ready(read.map(|read| buf.advance(read)));
+            }
+        }
+        Pin::new(this.watch()?).poll_read(cx, buf)
     }
 }
 
 impl AsyncWrite for Socket {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let result = Pin::new(&mut this.stream).poll_write(cx, buf);
-        this.counters.took(&result);
-        result
+        self.get_mut().poll_take(cx, |stream| stream.write(buf), |stream, cx| stream.poll_write(cx, buf))
     }
 
     fn poll_write_vectored(
@@ -63,21 +136,23 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let result = Pin::new(&mut this.stream).poll_write_vectored(cx, bufs);
-        this.counters.took(&result);
-        result
+        self.get_mut().poll_take(
+            cx,
+            |stream| stream.write_vectored(bufs),
+            |stream, cx| stream.poll_write_vectored(cx, bufs),
+        )
     }
 
     fn is_write_vectored(&self) -> bool {
         true
     }
 
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    /// There is no buffer.
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+        Pin::new(self.get_mut().watch()?).poll_shutdown(cx)
     }
 }

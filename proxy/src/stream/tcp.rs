@@ -8,7 +8,7 @@ use super::{
     service,
 };
 use crate::{
-    listener::{accept, proxy_protocol},
+    listener::{Acceptor, proxy_protocol},
     table::{Endpoint, StreamService, StreamSettings, Transport},
     timeout::Deadline,
     worker::Worker,
@@ -18,18 +18,17 @@ use std::{
     net::{IpAddr, SocketAddr},
     rc::Rc,
 };
-use tokio::{
-    net::{TcpListener, TcpStream},
-    time::Instant,
-};
+use tokio::{net::TcpStream, time::Instant};
 
 /// Serves a port until the worker drains.
-pub(super) async fn serve(socket: TcpListener, address: SocketAddr, worker: Rc<Worker>) {
+pub(super) async fn serve(socket: Acceptor, address: SocketAddr, worker: Rc<Worker>) {
     let turn = Rc::new(Turn::default());
-    accept(&socket, address, &worker, |stream, peer| {
+    let serve = |stream, peer| {
+        let stream = TcpStream::from_std(stream)?;
         tokio::task::spawn_local(session(stream, peer, address.port(), Rc::clone(&turn), Rc::clone(&worker)));
-    })
-    .await;
+        Ok(())
+    };
+    socket.run(address, &worker, serve).await;
 }
 
 /// One session, from the first byte to the last.

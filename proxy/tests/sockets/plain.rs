@@ -463,3 +463,20 @@ fn connections_to_an_endpoint_that_is_gone_are_closed_and_requests_on_them_end_i
     // The other one came back after the new table had been looked at.
     reached(2);
 }
+
+/// Nothing is said to the reactor about a connection before there is something to wait for, and after the first answer there
+/// is: the connection would be closed unused here.
+#[test]
+fn the_second_request_of_a_connection_is_noticed() {
+    let origin = Origin::echo();
+    let short = Settings { keep_alive: Duration::from_millis(250), ..Settings::default() };
+    let proxy = Running::with(&[origin.address], Policy::default(), short);
+    // A machine that stands still for so long proves nothing.
+    let both = || {
+        let mut client = proxy.connect();
+        assert_eq!(client.send("\r\n").get("/").status(), 200);
+        let sent = client.stream.write_all(b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n");
+        sent.is_ok() && client.try_read().is_some()
+    };
+    assert!((0..5).any(|_| both()));
+}

@@ -69,6 +69,10 @@ trait Protocol {
 /// what an idle connection costs. Making a new one for a request costs less than the request.
 const DOZE: Duration = Duration::from_millis(250);
 
+/// How long a request may take before anybody looks whether its client is still there, on a connection that the reactor
+/// does not know. Most are answered before.
+const WATCH: Duration = Duration::from_millis(50);
+
 /// How long a connection may take to say goodbye, or to bring its first request, once it is to be closed.
 const GOODBYE: Duration = Duration::from_secs(5);
 
@@ -182,6 +186,11 @@ impl Connection {
                     // What stood behind it can be read now, or never.
                     continue;
                 }
+                if self.active.get() == 0 && self.io.take_withheld() {
+                    // The next request is wanted now; or what was read was none, but blank lines before one.
+                    self.io.set_quiet(false);
+                    continue;
+                }
                 if P::FRAMES && self.io.allowance().is_spent() {
                     let now = self.worker.timers().now();
                     self.io.allowance().refill(now.ticks_since(refilled));
@@ -213,6 +222,12 @@ impl Connection {
                 std::task::ready!(self.deadline.poll_expired(cx));
                 if dozes(now, closing || draining) {
                     return Poll::Ready(End::Dozing);
+                }
+                if now == Waiting::Request {
+                    // Whether the client is still there can be seen from now on.
+                    self.io.set_quiet(false);
+                    self.deadline.clear();
+                    continue;
                 }
                 if let Waiting::Rest { .. } = now {
                     self.give_up_rest();
@@ -276,7 +291,7 @@ impl Connection {
         let view = self.worker.last_view();
         let settings = view.table().settings();
         match waiting {
-            Waiting::Request => None,
+            Waiting::Request => self.io.expects_nothing().then_some(WATCH),
             Waiting::Head => Some(settings.client_header_timeout),
             Waiting::Idle => Some(settings.keep_alive),
             Waiting::Rest { .. } => Some(refusal::LINGER),
