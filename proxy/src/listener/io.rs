@@ -30,8 +30,8 @@ const FIRST_READ: usize = 1024;
 /// How much is read at once of what nobody wants.
 const SKIPPED: usize = 16 << 10;
 
-/// Counters of a connection, above TLS unless they say otherwise. Written by its own worker only; atomics because hyper wants the IO to be `Send`
-/// for upgrades.
+/// Counters of a connection, above TLS unless they say otherwise. Written by its own worker only; atomics because hyper
+/// wants the IO to be `Send` for upgrades.
 #[derive(Debug, Default)]
 pub(super) struct IoCounters {
     read: AtomicU64,

@@ -1,4 +1,5 @@
-//! The socket of a client, below TLS: what the client takes is counted here, where it does take it.
+//! The socket of a client, below TLS: the reactor hears of it when there is something to wait for, and what the client
+//! takes is counted here, where it does take it.
 
 use super::io::IoCounters;
 use socket2::SockRef;
