@@ -29,6 +29,9 @@ const DATAGRAM: usize = 65_535;
 /// it new clients wait until others are done.
 const MOST_SESSIONS: usize = 8192;
 
+/// How long answers of an endpoint that is gone are waited for.
+const LATE: Duration = Duration::from_secs(5);
+
 /// Pause after receiving failed for want of a resource.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -119,7 +122,8 @@ impl Port {
     }
 
     fn take(self: &Rc<Self>, client: SocketAddr, datagram: &[u8]) {
-        let known = self.sessions.borrow().get(&client).filter(|flow| self.is_still_served(flow)).cloned();
+        let known = self.sessions.borrow().get(&client).cloned();
+        let known = known.filter(|flow| self.is_still_served(flow) || !self.retire(flow));
         let flow = match known {
             Some(flow) => flow,
             None => match self.begin(client) {
@@ -138,6 +142,12 @@ impl Port {
     fn is_still_served(&self, flow: &Flow) -> bool {
         let service = service(&self.worker, Transport::Udp, self.address.port());
         service.is_none_or(|service| service.endpoints.is_empty() || service.endpoints.binary_search(&flow.to).is_ok())
+    }
+
+    /// Ends a session soon: answers that are on their way still pass.
+    fn retire(&self, flow: &Flow) -> bool {
+        flow.deadline.set(flow.idle.min(LATE));
+        self.sessions.borrow_mut().remove(&flow.client).is_some()
     }
 
     fn begin(self: &Rc<Self>, client: SocketAddr) -> Option<Rc<Flow>> {
