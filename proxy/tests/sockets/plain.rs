@@ -480,3 +480,22 @@ fn the_second_request_of_a_connection_is_noticed() {
     };
     assert!((0..5).any(|_| both()));
 }
+
+/// All of its request is there before anybody reads: the connection is one that the reactor has not heard of yet.
+#[test]
+fn a_client_that_leaves_is_noticed_while_its_endpoint_says_nothing() {
+    let (ended, end) = std::sync::mpsc::channel();
+    let origin = Origin::raw(move |mut stream| {
+        // To the end, which is when the proxy gives the request up.
+        let _ = stream.read_to_end(&mut Vec::new());
+        let _ = ended.send(());
+    });
+    let proxy = Running::with(&[origin.address], Policy::default(), Settings::default());
+    for body in [0, 4 << 10] {
+        let mut client = proxy.connect();
+        client.send(format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {body}\r\n\r\n{}", "x".repeat(body)));
+        assert!(end.recv_timeout(Duration::from_millis(200)).is_err(), "given up too early");
+        drop(client);
+        end.recv_timeout(PATIENCE).expect("the endpoint is told");
+    }
+}

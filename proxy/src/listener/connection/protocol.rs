@@ -205,13 +205,15 @@ impl Connection {
                 }
                 let now = self.waiting(P::FRAMES);
                 let draining = self.worker.is_draining();
-                if waiting != Some((now, draining)) {
+                // Whether anybody would see the client go may change within a request.
+                let unseen = now == Waiting::Request && self.io.expects_nothing();
+                if waiting != Some((now, draining, unseen)) {
                     if now != Waiting::Head {
                         self.head_since.set(None);
                     } else if self.head_since.get().is_none() {
                         self.head_since.set(Some(self.worker.timers().now()));
                     }
-                    waiting = Some((now, draining));
+                    waiting = Some((now, draining, unseen));
                     match self.limit_of(now) {
                         Some(_) if dozes(now, closing || draining) => self.deadline.set(DOZE),
                         Some(limit) if draining || closing => self.deadline.set(limit.min(GOODBYE)),
