@@ -40,8 +40,8 @@ pub struct Snapshot {
     pub config_maps: OrdMap<ObjectName, Arc<ConfigMap>>,
     /// Host names that something refers to, in lower case, as far as they have been looked up.
     pub host_names: OrdMap<Arc<str>, Arc<Resolved>>,
-    /// For Services whose external name was changed to one that has not been looked up yet: what the one before resolved
-    /// to. Nothing has to go without addresses for as long as DNS takes.
+    /// For Services whose external name was changed to one about which DNS has said nothing yet: what the one before
+    /// resolved to. Nothing has to go without addresses for as long as DNS takes.
     pub former_addresses: OrdMap<ObjectName, Arc<Resolved>>,
     /// The zone of the node that this process runs on, where it is known and asked for (`--enable-topology-aware-routing`).
     pub zone: Option<Arc<str>>,

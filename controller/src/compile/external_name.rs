@@ -45,8 +45,9 @@ pub(super) fn resolve(service: &Service, wanted: Option<&ServicePortRef>, snapsh
         return problem(format!("Service {name} names {external}, which is refused"));
     }
     let resolved = snapshot.host_names.get(&external);
-    let former = snapshot.former_addresses.get(name).filter(|_| resolved.is_none());
-    let found = resolved.or(former).map_or(&[][..], |resolved| &resolved.addresses);
+    let is_unknown = resolved.is_none_or(|resolved| resolved.unknown);
+    let former = snapshot.former_addresses.get(name).filter(|_| is_unknown);
+    let found = former.or(resolved).map_or(&[][..], |resolved| &resolved.addresses);
     let (refused, usable): (Vec<_>, Vec<_>) = found.iter().copied().partition(|address| is_near(*address));
     let problem = if let Some(refused) = refused.first() {
         Some(format!("{external} of Service {name} has the address {refused}, which is refused"))
@@ -57,7 +58,10 @@ pub(super) fn resolve(service: &Service, wanted: Option<&ServicePortRef>, snapsh
         };
         Some(format!("{external} of Service {name} cannot be resolved: {why}"))
     } else if former.is_some() {
-        Some(format!("{external} of Service {name} has not been looked up yet, the addresses before are used"))
+        let why = resolved.and_then(|resolved| resolved.problem.as_deref());
+        let why =
+            why.map_or_else(|| "has not been looked up yet".to_owned(), |why| format!("cannot be resolved ({why})"));
+        Some(format!("{external} of Service {name} {why}, the addresses before are used"))
     } else {
         let why = resolved.and_then(|resolved| resolved.problem.as_deref());
         why.map(|why| {
@@ -205,6 +209,8 @@ mod tests {
         assert!(external.problem.is_some_and(|text| text.ends_with("the addresses before are used")));
         let refused = resolve(&service, Some(&number(80)), &before(with(None), "127.0.0.1"));
         assert!(refused.addresses.is_empty());
+        let silent = before(with(Some(Resolved::unknown("timed out"))), "192.0.2.9");
+        assert_eq!(addresses(&resolve(&service, Some(&number(80)), &silent)), ["192.0.2.9:80"]);
         let gone = before(with(Some(Resolved::failed("no such name"))), "192.0.2.9");
         assert!(resolve(&service, Some(&number(80)), &gone).addresses.is_empty());
     }

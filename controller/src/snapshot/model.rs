@@ -173,6 +173,17 @@ impl Service {
         let is_external = self.service_type == ServiceType::ExternalName;
         is_external.then(|| self.external_name.as_deref().unwrap_or_default().trim().to_ascii_lowercase().into())
     }
+
+    /// The same where DNS has to be asked: neither an address, nor nothing, nor a name of this machine.
+    #[must_use]
+    pub fn host_to_look_up(&self) -> Option<Arc<str>> {
+        let is_looked_up = |host: &str| {
+            let bare = host.strip_suffix('.').unwrap_or(host);
+            let is_local = bare == "localhost" || bare.ends_with(".localhost");
+            !bare.is_empty() && !is_local && host.parse::<IpAddr>().is_err()
+        };
+        self.external_host().filter(|host| is_looked_up(host))
+    }
 }
 
 /// `spec.type` of a Service.

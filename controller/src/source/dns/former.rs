@@ -1,5 +1,5 @@
-//! What Services resolved to before their external name was changed, for as long as the new one has not been looked up:
-//! first the new addresses are known, then the old ones go. No I/O.
+//! What Services resolved to before their external name was changed, for as long as DNS says nothing about the new one:
+//! first something is known of it, then the old addresses go. No I/O.
 
 use crate::snapshot::{ObjectName, Resolved, Service};
 use imbl::{OrdMap, ordmap::DiffItem};
@@ -29,15 +29,19 @@ impl Former {
             }
             let known = old.external_host().and_then(|host| match host.parse::<IpAddr>() {
                 Ok(address) => Some(Arc::new(Resolved::found([address]))),
-                Err(_) => resolved.get(&host).or_else(|| self.addresses.get(name)).cloned(),
+                Err(_) => {
+                    let known = resolved.get(&host).filter(|known| !known.unknown);
+                    known.or_else(|| self.addresses.get(name).filter(|_| old.host_to_look_up().is_some())).cloned()
+                }
             });
-            if let Some(known) = known.filter(|known| !known.addresses.is_empty()) {
-                self.addresses.insert(name.clone(), known);
+            match known.filter(|known| !known.addresses.is_empty()) {
+                Some(known) => _ = self.addresses.insert(name.clone(), known),
+                None => _ = self.addresses.remove(name),
             }
         }
         let waits = |name: &ObjectName| {
-            let host = services.get(name).and_then(|service| service.external_host());
-            host.is_some_and(|host| host.parse::<IpAddr>().is_err() && !resolved.contains_key(&host))
+            let host = services.get(name).and_then(|service| service.host_to_look_up());
+            host.is_some_and(|host| resolved.get(&host).is_none_or(|known| known.unknown))
         };
         let over: Vec<_> = self.addresses.keys().filter(|name| !waits(name)).cloned().collect();
         for name in over {

@@ -157,7 +157,8 @@ impl Names {
                 failed(entry);
                 let since = *entry.failing.get_or_insert(now);
                 match known {
-                    None => Resolved::failed(problem),
+                    None if self.resolved.get(name).is_some_and(|known| !known.unknown) => Resolved::failed(problem),
+                    None => Resolved::unknown(problem),
                     // Said once; the words may change from time to time.
                     Some(known) if known.problem.is_none() && now - since >= STALE => {
                         Resolved { problem: Some(problem), ..Resolved::clone(known) }

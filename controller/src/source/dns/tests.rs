@@ -273,7 +273,7 @@ async fn names_that_fail_leave_room_for_others() {
     let mut names: Vec<&str> = failing.iter().map(String::as_str).collect();
     fixture.refer(&names);
     for name in &failing {
-        fixture.resolves(name, Some(Resolved::failed("refused"))).await;
+        fixture.resolves(name, Some(Resolved::unknown("refused"))).await;
     }
     // From now on their servers say nothing at all, and each of their lookups goes on for ever.
     fixture.fake.0.lock().answers.clear();
@@ -304,5 +304,5 @@ async fn a_lookup_that_panics_ends_nothing() {
     tokio::spawn(stage.run());
     let both = |snapshot: &Option<Snapshot>| snapshot.as_ref().is_some_and(|snapshot| snapshot.host_names.len() == 2);
     let snapshot = feed.snapshots.wait_for(both).await.unwrap().clone().unwrap();
-    assert_eq!(snapshot.host_names.get("a").map(|it| (**it).clone()), Some(Resolved::failed("the lookup panicked")));
+    assert_eq!(snapshot.host_names.get("a").map(|it| (**it).clone()), Some(Resolved::unknown("the lookup panicked")));
 }
