@@ -11,9 +11,9 @@ mod resolved;
 pub use self::{
     convert::{ApiNode, ApiPod, Unconvertible},
     model::{
-        Backend, ClassConfig, ConfigMap, EndpointPort, EndpointSlice, Ingress, IngressClass, IngressPath, IngressRule,
-        IngressTls, LoadBalancerAddress, Node, ObjectName, PathType, Pod, Secret, Service, ServiceBackend, ServicePort,
-        ServicePortRef, ServiceType, SliceEndpoint,
+        Backend, ClassConfig, ConfigMap, EndpointPort, EndpointSlice, ExternalName, Ingress, IngressClass, IngressPath,
+        IngressRule, IngressTls, LoadBalancerAddress, Node, ObjectName, PathType, Pod, Secret, Service, ServiceBackend,
+        ServicePort, ServicePortRef, ServiceType, SliceEndpoint,
     },
     resolved::Resolved,
 };

@@ -176,7 +176,7 @@ async fn a_name_that_changes_costs_no_request() -> Result<()> {
     })
     .await?;
     let findings = subject.inspect("/debug/diagnostics").await?;
-    let says = format!("two.example.org of Service {}/out has not been looked up yet", world.namespace);
+    let says = format!("two.example.org of Service {}/out cannot be resolved so far", world.namespace);
     ensure!(findings.text().contains(&says), "{}", findings.text());
     dns.set("two.example.org", &[two.address.ip()], 60);
     subject.routed("out.test", "/", "two").await?;

@@ -4,12 +4,9 @@
 //! DNS: the author of a Service must not reach them through us.
 
 use super::backend::port;
-use crate::snapshot::{Service, ServicePortRef, Snapshot};
+use crate::snapshot::{ExternalName, Service, ServicePortRef, Snapshot};
 use rust_nginx_proxy::is_near;
-use std::{
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-};
+use std::{net::SocketAddr, sync::Arc};
 
 /// What an ExternalName comes to.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -30,43 +27,41 @@ pub(super) fn resolve(service: &Service, wanted: Option<&ServicePortRef>, snapsh
         Ok(port) => port,
         Err(text) => return problem(text),
     };
-    let external = service.external_host().unwrap_or_default();
-    let bare = external.strip_suffix('.').unwrap_or(&external);
-    if bare.is_empty() {
-        return problem(format!("Service {name} has type ExternalName and no externalName"));
-    }
-    if let Ok(address) = external.parse::<IpAddr>() {
-        if is_near(address) {
+    let external = match service.external() {
+        Some(ExternalName::Name(name)) => name,
+        Some(ExternalName::Address(address)) if !is_near(address) => {
+            return External { addresses: vec![SocketAddr::new(address, port)], ..External::default() };
+        }
+        Some(ExternalName::Address(address)) => {
             return problem(format!("Service {name} names the address {address}, which is refused"));
         }
-        return External { addresses: vec![SocketAddr::new(address, port)], ..External::default() };
-    }
-    if bare == "localhost" || bare.ends_with(".localhost") {
-        return problem(format!("Service {name} names {external}, which is refused"));
-    }
-    let resolved = snapshot.host_names.get(&external);
-    let is_unknown = resolved.is_none_or(|resolved| resolved.unknown);
-    let former = snapshot.former_addresses.get(name).filter(|_| is_unknown);
+        Some(ExternalName::Local(local)) => return problem(format!("Service {name} names {local}, which is refused")),
+        Some(ExternalName::Nothing) | None => {
+            return problem(format!("Service {name} has type ExternalName and no externalName"));
+        }
+    };
+    let (resolved, former) = (snapshot.host_names.get(&external), snapshot.former_addresses.get(name));
     let found = former.or(resolved).map_or(&[][..], |resolved| &resolved.addresses);
     let (refused, usable): (Vec<_>, Vec<_>) = found.iter().copied().partition(|address| is_near(*address));
-    let problem = if let Some(refused) = refused.first() {
-        Some(format!("{external} of Service {name} has the address {refused}, which is refused"))
-    } else if usable.is_empty() {
-        let why = match resolved {
-            Some(resolved) => resolved.problem.as_deref().unwrap_or("it has no address"),
-            None => "it has not been looked up yet",
-        };
-        Some(format!("{external} of Service {name} cannot be resolved: {why}"))
-    } else if former.is_some() {
-        let why = resolved.and_then(|resolved| resolved.problem.as_deref());
-        let why =
-            why.map_or_else(|| "has not been looked up yet".to_owned(), |why| format!("cannot be resolved ({why})"));
-        Some(format!("{external} of Service {name} {why}, the addresses before are used"))
-    } else {
-        let why = resolved.and_then(|resolved| resolved.problem.as_deref());
-        why.map(|why| {
-            format!("{external} of Service {name} cannot be resolved any more, its last addresses are used: {why}")
-        })
+    let why = match resolved {
+        Some(resolved) => resolved.problem.as_deref(),
+        None => Some("it has not been looked up yet"),
+    };
+    let problem = match (refused.first(), why) {
+        (Some(refused), _) => Some(format!("{external} of Service {name} has the address {refused}, which is refused")),
+        (None, why) if usable.is_empty() => {
+            let why = why.unwrap_or("it has no address");
+            Some(format!("{external} of Service {name} cannot be resolved: {why}"))
+        }
+        (None, Some(why)) => {
+            let still = if former.is_some() {
+                "so far, those of the name before are used"
+            } else {
+                "any more, its last addresses are used"
+            };
+            Some(format!("{external} of Service {name} cannot be resolved {still}: {why}"))
+        }
+        (None, None) => None,
     };
     let addresses = usable.into_iter().map(|address| SocketAddr::new(address, port)).collect();
     External { addresses, host_name: Some(external), problem }
@@ -206,12 +201,14 @@ mod tests {
         let external = resolve(&service, Some(&number(80)), &before(with(None), "192.0.2.9"));
         assert_eq!(addresses(&external), ["192.0.2.9:80"]);
         assert_eq!(external.host_name.as_deref(), Some("db.example.com"));
-        assert!(external.problem.is_some_and(|text| text.ends_with("the addresses before are used")));
+        assert!(
+            external.problem.is_some_and(|text| text.contains("those of the name before are used: it has not been"))
+        );
+        let silent = Resolved::failed("timed out");
+        let silent = resolve(&service, Some(&number(80)), &before(with(Some(silent)), "192.0.2.9"));
+        assert_eq!(addresses(&silent), ["192.0.2.9:80"]);
+        assert!(silent.problem.is_some_and(|text| text.ends_with("those of the name before are used: timed out")));
         let refused = resolve(&service, Some(&number(80)), &before(with(None), "127.0.0.1"));
         assert!(refused.addresses.is_empty());
-        let silent = before(with(Some(Resolved::unknown("timed out"))), "192.0.2.9");
-        assert_eq!(addresses(&resolve(&service, Some(&number(80)), &silent)), ["192.0.2.9:80"]);
-        let gone = before(with(Some(Resolved::failed("no such name"))), "192.0.2.9");
-        assert!(resolve(&service, Some(&number(80)), &gone).addresses.is_empty());
     }
 }

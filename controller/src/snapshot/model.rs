@@ -163,27 +163,17 @@ pub struct Service {
     pub annotations: BTreeMap<String, String>,
 }
 
-// === impl Service ===
-
-impl Service {
-    /// What a Service of type ExternalName names, in lower case; empty when it names nothing. A dot at the end keeps search
-    /// domains out, so it stays.
-    #[must_use]
-    pub fn external_host(&self) -> Option<Arc<str>> {
-        let is_external = self.service_type == ServiceType::ExternalName;
-        is_external.then(|| self.external_name.as_deref().unwrap_or_default().trim().to_ascii_lowercase().into())
-    }
-
-    /// The same where DNS has to be asked: neither an address, nor nothing, nor a name of this machine.
-    #[must_use]
-    pub fn host_to_look_up(&self) -> Option<Arc<str>> {
-        let is_looked_up = |host: &str| {
-            let bare = host.strip_suffix('.').unwrap_or(host);
-            let is_local = bare == "localhost" || bare.ends_with(".localhost");
-            !bare.is_empty() && !is_local && host.parse::<IpAddr>().is_err()
-        };
-        self.external_host().filter(|host| is_looked_up(host))
-    }
+/// What a Service of type ExternalName names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ExternalName {
+    /// An address, which needs no DNS.
+    Address(IpAddr),
+    /// A name of the machine that asks (RFC 6761 §6.3), in lower case.
+    Local(Arc<str>),
+    /// A name for DNS, in lower case. A dot at the end keeps search domains out, so it stays.
+    Name(Arc<str>),
+    /// Nothing.
+    Nothing,
 }
 
 /// `spec.type` of a Service.
@@ -337,6 +327,27 @@ impl Ingress {
     pub fn tls_secrets(&self) -> impl Iterator<Item = ObjectName> {
         let named = self.tls.iter().filter(|entry| !entry.secret_name.is_empty());
         named.map(|entry| ObjectName { namespace: self.name.namespace.clone(), name: entry.secret_name.clone() })
+    }
+}
+
+// === impl Service ===
+
+impl Service {
+    /// What it names; `None` for the other types.
+    #[must_use]
+    pub fn external(&self) -> Option<ExternalName> {
+        if self.service_type != ServiceType::ExternalName {
+            return None;
+        }
+        let name: Arc<str> = self.external_name.as_deref().unwrap_or_default().trim().to_ascii_lowercase().into();
+        if let Ok(address) = name.parse() {
+            return Some(ExternalName::Address(address));
+        }
+        Some(match name.strip_suffix('.').unwrap_or(&name) {
+            "" => ExternalName::Nothing,
+            bare if bare == "localhost" || bare.ends_with(".localhost") => ExternalName::Local(name),
+            _ => ExternalName::Name(name),
+        })
     }
 }
 

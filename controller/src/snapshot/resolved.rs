@@ -9,8 +9,6 @@ pub struct Resolved {
     pub addresses: Box<[IpAddr]>,
     /// Why there is none, or why they are no fresh ones, in the words of DNS.
     pub problem: Option<Arc<str>>,
-    /// Nobody could say anything about it so far: what was known before of whoever refers to it still holds.
-    pub unknown: bool,
 }
 
 // === impl Resolved ===
@@ -22,18 +20,12 @@ impl Resolved {
         let mut addresses: Vec<_> = addresses.into_iter().collect();
         addresses.sort_unstable();
         addresses.dedup();
-        Self { addresses: addresses.into(), problem: None, unknown: false }
+        Self { addresses: addresses.into(), problem: None }
     }
 
     /// None, for this reason.
     #[must_use]
     pub fn failed(problem: impl Into<Arc<str>>) -> Self {
-        Self { addresses: Box::default(), problem: Some(problem.into()), unknown: false }
-    }
-
-    /// None so far, since nobody could say, for this reason.
-    #[must_use]
-    pub fn unknown(problem: impl Into<Arc<str>>) -> Self {
-        Self { unknown: true, ..Self::failed(problem) }
+        Self { addresses: Box::default(), problem: Some(problem.into()) }
     }
 }

@@ -4,7 +4,7 @@
 //! A name is looked up again when its answer has run out. A failure leaves the last addresses in place for as long as it
 //! lasts, since a resolver that is down says nothing about the name; only the answer that there is no such name, given
 //! twice, empties it. A name that nobody refers to any more is forgotten. A Service that gets another external name keeps the
-//! addresses of the one before until that has been looked up. Must not know: what names are for otherwise.
+//! addresses of the one before for as long as DNS says nothing about the new one. Must not know: routes and backends.
 
 mod former;
 mod lookup;
@@ -98,10 +98,9 @@ impl<L: Lookup> Stage<L> {
 
     fn publish(&mut self) {
         let (covered, snapshot) = self.outlet.take();
-        let resolved = self.names.resolved();
         let snapshot = snapshot.map(|snapshot| Snapshot {
-            host_names: resolved.clone(),
-            former_addresses: self.former.follow(&snapshot.services, resolved),
+            host_names: self.names.resolved().clone(),
+            former_addresses: self.former.follow(&snapshot.services, &self.names, Instant::now()),
             ..snapshot
         });
         let referred = self.references.borrow();

@@ -46,6 +46,8 @@ struct Entry {
     /// When it is looked up next; `None` while it is.
     due: Option<Instant>,
     pause: Duration,
+    /// DNS has said something about it, if only that there is no such name.
+    answered: bool,
     /// The last answer was that there is no such name.
     missing: bool,
     /// Since when nobody has known.
@@ -76,6 +78,7 @@ impl Names {
                 since: now,
                 due: Some(now),
                 pause: FIRST_PAUSE,
+                answered: false,
                 missing: false,
                 failing: None,
             });
@@ -128,6 +131,7 @@ impl Names {
             entry.due = Some(now + entry.pause);
             entry.pause = (entry.pause * 2).min(LONGEST_PAUSE);
         };
+        entry.answered |= !matches!(outcome, Outcome::Failed(_));
         let resolved = match outcome {
             Outcome::Found(addresses, ttl) => {
                 entry.due = Some(now + ttl.clamp(SHORTEST, LONGEST));
@@ -157,8 +161,7 @@ impl Names {
                 failed(entry);
                 let since = *entry.failing.get_or_insert(now);
                 match known {
-                    None if self.resolved.get(name).is_some_and(|known| !known.unknown) => Resolved::failed(problem),
-                    None => Resolved::unknown(problem),
+                    None => Resolved::failed(problem),
                     // Said once; the words may change from time to time.
                     Some(known) if known.problem.is_none() && now - since >= STALE => {
                         Resolved { problem: Some(problem), ..Resolved::clone(known) }
@@ -170,6 +173,16 @@ impl Names {
         if self.resolved.get(name).is_none_or(|known| **known != resolved) {
             self.resolved.insert(name.clone(), Arc::new(resolved));
         }
+    }
+
+    /// Whether somebody refers to a name.
+    pub(super) fn is_referred_to(&self, name: &str) -> bool {
+        self.entries.contains_key(name)
+    }
+
+    /// Whether DNS has said something about a name that somebody refers to.
+    pub(super) fn is_answered(&self, name: &str) -> bool {
+        self.entries.get(name).is_some_and(|entry| entry.answered)
     }
 
     /// What is known.

@@ -1,6 +1,6 @@
 //! The stage with a resolver that answers as it is told, under a clock that stands still until somebody waits.
 
-use super::{Lookup, Outcome, Stage};
+use super::{Lookup, Outcome, PATIENCE, Stage};
 use crate::{
     compile::References,
     reconcile::{Coverage, Feed, Looked},
@@ -209,31 +209,80 @@ fn external(snapshot: &Snapshot, target: &str) -> Snapshot {
     changed
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_service_with_another_name_keeps_its_addresses_until_that_is_known() {
+/// A source whose Service had the addresses of the name `one`, and now has another one.
+async fn renamed(to: &str) -> Fixture {
     let mut fixture = Fixture::start();
-    let service = ObjectName::new("a", "s");
-    let publish = |fixture: &Fixture, target: &str| {
-        let snapshot = external(&fixture.source.borrow().clone().unwrap(), target);
-        fixture.source.send_replace(Some(snapshot));
-    };
     fixture.answer("one", found("192.0.2.1", 3600));
-    publish(&fixture, "ONE");
+    fixture.publish("ONE");
     fixture.refer(&["one"]);
     fixture.resolves("one", resolved("192.0.2.1")).await;
-    let former =
-        |snapshot: &Option<Snapshot>| snapshot.as_ref()?.former_addresses.get(&service).map(|it| (**it).clone());
-    for target in ["silent", "two"] {
-        publish(&fixture, target);
-        fixture.feed.snapshots.wait_for(|now| former(now) == resolved("192.0.2.1")).await.unwrap();
-        fixture.refer(&[target]);
+    fixture.publish(to);
+    fixture.keeps(resolved("192.0.2.1")).await;
+    fixture
+}
+
+impl Fixture {
+    /// The Service has this name now.
+    fn publish(&self, target: &str) {
+        let snapshot = external(&self.source.borrow().clone().unwrap(), target);
+        self.source.send_replace(Some(snapshot));
     }
+
+    /// Waits until the Service keeps these addresses of a former name; returns what is published then.
+    async fn keeps(&mut self, addresses: Option<Resolved>) -> Snapshot {
+        let service = ObjectName::new("a", "s");
+        let kept = |snapshot: &Option<Snapshot>| {
+            snapshot
+                .as_ref()
+                .is_some_and(|now| now.former_addresses.get(&service).map(|it| (**it).clone()) == addresses)
+        };
+        self.feed.snapshots.wait_for(kept).await.unwrap().clone().unwrap()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_with_another_name_keeps_its_addresses_until_that_is_known() {
+    let mut fixture = renamed("silent").await;
+    fixture.refer(&["silent"]);
+    fixture.publish("two");
+    fixture.keeps(resolved("192.0.2.1")).await;
     // What is known of the name and what is not needed any more is one change.
     fixture.answer("two", found("192.0.2.2", 3600));
-    fixture.refer(&[]);
     fixture.refer(&["two"]);
-    let now = fixture.feed.snapshots.wait_for(|now| former(now).is_none()).await.unwrap().clone().unwrap();
+    let now = fixture.keeps(None).await;
     assert_eq!(now.host_names.get("two").map(|it| (**it).clone()), resolved("192.0.2.2"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_what_dns_says_of_the_new_name_ends_the_addresses_of_the_old_one() {
+    let mut fixture = renamed("two").await;
+    fixture.answer("two", Outcome::Failed("timed out".into()));
+    fixture.refer(&["two"]);
+    fixture.resolves("two", Some(Resolved::failed("timed out"))).await;
+    fixture.keeps(resolved("192.0.2.1")).await;
+    fixture.answer("two", Outcome::Missing("no such name".into()));
+    let now = fixture.keeps(None).await;
+    assert_eq!(now.host_names.get("two").map(|it| (**it).clone()), Some(Resolved::failed("no such name")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_that_is_never_looked_up_keeps_no_addresses() {
+    // Nobody refers to it.
+    let mut fixture = renamed("nobodys").await;
+    tokio::time::advance(PATIENCE).await;
+    fixture.source.send_modify(|snapshot| snapshot.as_mut().unwrap().zone = Some("z".into()));
+    fixture.keeps(None).await;
+    // It is refused, and what follows it begins anew.
+    let mut fixture = renamed("silent").await;
+    fixture.publish("localhost");
+    fixture.keeps(None).await;
+    fixture.publish("three");
+    let published = |snapshot: &Option<Snapshot>| {
+        let service = snapshot.as_ref().and_then(|now| now.services.get(&ObjectName::new("a", "s")).cloned());
+        service.is_some_and(|service| service.external_name.as_deref() == Some("three"))
+    };
+    let now = fixture.feed.snapshots.wait_for(published).await.unwrap().clone().unwrap();
+    assert!(now.former_addresses.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
@@ -273,7 +322,7 @@ async fn names_that_fail_leave_room_for_others() {
     let mut names: Vec<&str> = failing.iter().map(String::as_str).collect();
     fixture.refer(&names);
     for name in &failing {
-        fixture.resolves(name, Some(Resolved::unknown("refused"))).await;
+        fixture.resolves(name, Some(Resolved::failed("refused"))).await;
     }
     // From now on their servers say nothing at all, and each of their lookups goes on for ever.
     fixture.fake.0.lock().answers.clear();
@@ -304,5 +353,5 @@ async fn a_lookup_that_panics_ends_nothing() {
     tokio::spawn(stage.run());
     let both = |snapshot: &Option<Snapshot>| snapshot.as_ref().is_some_and(|snapshot| snapshot.host_names.len() == 2);
     let snapshot = feed.snapshots.wait_for(both).await.unwrap().clone().unwrap();
-    assert_eq!(snapshot.host_names.get("a").map(|it| (**it).clone()), Some(Resolved::unknown("the lookup panicked")));
+    assert_eq!(snapshot.host_names.get("a").map(|it| (**it).clone()), Some(Resolved::failed("the lookup panicked")));
 }
