@@ -116,7 +116,6 @@ impl Connection {
     pub(crate) fn request_ended(&self) {
         self.active.set(self.active.get() - 1);
         self.read_before.set(self.io.read());
-        self.io.set_quiet(false);
     }
 
     /// The deadline for a request; HTTP/1 has one request at a time, so they share one.
@@ -173,7 +172,6 @@ impl Connection {
 
     /// The connection leaves HTTP.
     pub(crate) fn become_tunnel(&self) {
-        self.io.set_quiet(false);
         self.io.become_tunnel();
     }
 

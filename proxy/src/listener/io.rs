@@ -46,12 +46,9 @@ pub(super) struct IoCounters {
     /// A frame or a header block of HTTP/2 has begun and is not complete.
     inside: AtomicBool,
     given_up: AtomicBool,
-    /// The reactor does not know the socket yet.
-    unwatched: AtomicBool,
-    /// Nothing is wanted of the client until its request is answered.
+    /// All of a request is here, of a client whose socket the reactor does not know: nothing is read until somebody says
+    /// so, and nobody is woken for it.
     quiet: AtomicBool,
-    /// Somebody wanted to read meanwhile, and nobody will wake them.
-    withheld: AtomicBool,
     allowance: Allowance,
 }
 
@@ -91,29 +88,15 @@ impl IoCounters {
         self.taken.load(Relaxed)
     }
 
-    /// Whether the reactor knows the socket.
-    pub(super) fn set_watched(&self, watched: bool) {
-        self.unwatched.store(!watched, Relaxed);
+    /// Whether nothing is read: it would only serve to see the client go, and the reactor would have to be told
+    /// of the socket first.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.quiet.load(Relaxed)
     }
 
-    /// From now on, or no longer: all of a request is here, and nothing more is wanted of the client until it is answered.
+    /// From now on nothing is read, or it is again.
     pub(super) fn set_quiet(&self, quiet: bool) {
         self.quiet.store(quiet, Relaxed);
-    }
-
-    /// Reading would only serve to see the client go, and the reactor would have to be told of it first.
-    pub(super) fn expects_nothing(&self) -> bool {
-        self.quiet.load(Relaxed) && self.unwatched.load(Relaxed)
-    }
-
-    /// Reading was put off.
-    pub(super) fn withhold(&self) {
-        self.withheld.store(true, Relaxed);
-    }
-
-    /// Whether it was since the last time.
-    pub(super) fn take_withheld(&self) -> bool {
-        self.withheld.load(Relaxed) && self.withheld.swap(false, Relaxed)
     }
 
     /// The client takes nothing: what is left for it goes with the connection.
@@ -133,6 +116,7 @@ impl IoCounters {
 
     /// From now on closing one direction leaves the other open.
     pub(super) fn become_tunnel(&self) {
+        self.set_quiet(false);
         self.tunnel.store(true, Relaxed);
     }
 
@@ -256,7 +240,9 @@ impl ServerIo {
                 if let Err((at, verdict)) = watch.see(read) {
                     return self.hold_back(buf, before + at, before, verdict);
                 }
-                self.counters.set_quiet(!watch.is_inside_head() && !watch.is_inside_body());
+                if matches!(&self.stream, Stream::Plain(socket) if !socket.is_watched()) {
+                    self.counters.set_quiet(!watch.is_inside_head() && !watch.is_inside_body());
+                }
             }
             Watch::Frames(watch) => {
                 let counters = &self.counters;

@@ -36,12 +36,16 @@ enum Stream {
 
 impl Socket {
     pub(super) fn unwatched(stream: std::net::TcpStream, counters: Arc<IoCounters>) -> Self {
-        counters.set_watched(false);
         Self { stream: Stream::Unwatched(stream), counters }
     }
 
     pub(super) fn watched(stream: TcpStream, counters: Arc<IoCounters>) -> Self {
         Self { stream: Stream::Watched(stream), counters }
+    }
+
+    /// Whether the reactor knows it.
+    pub(super) fn is_watched(&self) -> bool {
+        matches!(self.stream, Stream::Watched(_))
     }
 
     /// Ready when reading may find something, or the end.
@@ -52,16 +56,17 @@ impl Socket {
 
     /// The connection as one that can be waited for.
     fn watch(&mut self) -> io::Result<&mut TcpStream> {
-        if !matches!(self.stream, Stream::Watched(_)) {
-            let Stream::Unwatched(stream) = std::mem::replace(&mut self.stream, Stream::Lost) else {
-                return Err(ErrorKind::NotConnected.into());
-            };
-            self.counters.set_watched(true);
-            self.stream = Stream::Watched(TcpStream::from_std(stream)?);
+        if !self.is_watched()
+            && let Stream::Unwatched(stream) = std::mem::replace(&mut self.stream, Stream::Lost)
+        {
+            let watched = TcpStream::from_std(stream).inspect_err(|error| {
+                tracing::warn!(%error, "cannot wait for a client: its connection is closed");
+            })?;
+            self.stream = Stream::Watched(watched);
         }
         match &mut self.stream {
             Stream::Watched(stream) => Ok(stream),
-            Stream::Unwatched(_) | Stream::Lost => unreachable!("it is watched now"),
+            Stream::Unwatched(_) | Stream::Lost => Err(ErrorKind::NotConnected.into()),
         }
     }
 
@@ -102,12 +107,14 @@ impl Drop for Socket {
         if !self.counters.is_given_up() {
             return;
         }
-        // One that the client has reset meanwhile cannot be changed, and need not.
-        let _ = match &self.stream {
-            Stream::Unwatched(stream) => SockRef::from(stream).set_linger(Some(Duration::ZERO)),
-            Stream::Watched(stream) => SockRef::from(stream).set_linger(Some(Duration::ZERO)),
-            Stream::Lost => Ok(()),
+        let socket = match &self.stream {
+            Stream::Unwatched(stream) => SockRef::from(stream),
+            Stream::Watched(stream) => SockRef::from(stream),
+            Stream::Lost => return,
         };
+        if let Err(error) = socket.set_linger(Some(Duration::ZERO)) {
+            tracing::debug!(%error, "a connection is not reset, but closed");
+        }
     }
 }
 
@@ -115,8 +122,7 @@ impl AsyncRead for Socket {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if let Stream::Unwatched(stream) = &this.stream {
-            if this.counters.expects_nothing() {
-                this.counters.withhold();
+            if this.counters.is_quiet() {
                 return Poll::Pending;
             }
             if let Some(read) = is_over((&mut &*stream).read(buf.initialize_unfilled())) {

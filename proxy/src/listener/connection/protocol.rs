@@ -30,8 +30,8 @@ use tokio::io::AsyncWriteExt as _;
 /// What the connection waits for; every value has its own time limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::listener) enum Waiting {
-    /// For the endpoint or the client's body: the request's deadline counts.
-    Request,
+    /// For the endpoint or the client's body: the request's deadline counts. Nobody sees the client go while it is `quiet`.
+    Request { quiet: bool },
     /// For the rest of a request head.
     Head,
     /// For the next request.
@@ -186,7 +186,7 @@ impl Connection {
                     // What stood behind it can be read now, or never.
                     continue;
                 }
-                if self.active.get() == 0 && self.io.take_withheld() {
+                if self.active.get() == 0 && self.io.is_quiet() {
                     // The next request is wanted now; or what was read was none, but blank lines before one.
                     self.io.set_quiet(false);
                     continue;
@@ -205,15 +205,13 @@ impl Connection {
                 }
                 let now = self.waiting(P::FRAMES);
                 let draining = self.worker.is_draining();
-                // Whether anybody would see the client go may change within a request.
-                let unseen = now == Waiting::Request && self.io.expects_nothing();
-                if waiting != Some((now, draining, unseen)) {
+                if waiting != Some((now, draining)) {
                     if now != Waiting::Head {
                         self.head_since.set(None);
                     } else if self.head_since.get().is_none() {
                         self.head_since.set(Some(self.worker.timers().now()));
                     }
-                    waiting = Some((now, draining, unseen));
+                    waiting = Some((now, draining));
                     match self.limit_of(now) {
                         Some(_) if dozes(now, closing || draining) => self.deadline.set(DOZE),
                         Some(limit) if draining || closing => self.deadline.set(limit.min(GOODBYE)),
@@ -225,10 +223,8 @@ impl Connection {
                 if dozes(now, closing || draining) {
                     return Poll::Ready(End::Dozing);
                 }
-                if now == Waiting::Request {
-                    // Whether the client is still there can be seen from now on.
+                if let Waiting::Request { .. } = now {
                     self.io.set_quiet(false);
-                    self.deadline.clear();
                     continue;
                 }
                 if let Waiting::Rest { .. } = now {
@@ -274,7 +270,7 @@ impl Connection {
         if self.io.write_blocked() {
             Waiting::Client { taken: self.io.taken() }
         } else if self.active.get() > 0 {
-            Waiting::Request
+            Waiting::Request { quiet: self.io.is_quiet() }
         } else if self.has_rest() {
             Waiting::Rest { read: self.io.read() }
         } else if self.requests.get() == 0 || self.has_begun(frames) {
@@ -293,7 +289,7 @@ impl Connection {
         let view = self.worker.last_view();
         let settings = view.table().settings();
         match waiting {
-            Waiting::Request => self.io.expects_nothing().then_some(WATCH),
+            Waiting::Request { quiet } => quiet.then_some(WATCH),
             Waiting::Head => Some(settings.client_header_timeout),
             Waiting::Idle => Some(settings.keep_alive),
             Waiting::Rest { .. } => Some(refusal::LINGER),
