@@ -179,6 +179,11 @@ impl ProxyError {
         }
     }
 
+    /// True where ingress-nginx decides for a whole host, outside of its paths: what paths add to a response is not there.
+    pub(crate) fn is_of_host(&self) -> bool {
+        matches!(self, Self::ClientSubject)
+    }
+
     /// True when the client's connection cannot be used for another request, because part of this one is still on it, or
     /// because only another handshake can bring a better certificate.
     pub(crate) fn closes_connection(&self) -> bool {

@@ -102,9 +102,7 @@ pub(crate) async fn handle(
         Err(error) => {
             closes = error.closes_connection();
             let answer = failed(&error);
-            // As in ingress-nginx, which decides this for a host, outside of its paths.
-            let without_hsts = matches!(error, ProxyError::ClientSubject);
-            if without_hsts { answer } else { local(answer, &connection, settings) }
+            if error.is_of_host() { answer } else { local(answer, &connection, settings) }
         }
     };
     settings.headers.finish(exchange.take_fields(), response.headers_mut());
