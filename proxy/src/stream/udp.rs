@@ -123,13 +123,15 @@ impl Port {
 
     fn take(self: &Rc<Self>, client: SocketAddr, datagram: &[u8]) {
         let known = self.sessions.borrow().get(&client).cloned();
-        let known = known.filter(|flow| self.is_still_served(flow) || !self.retire(flow));
         let flow = match known {
-            Some(flow) => flow,
-            None => match self.begin(client) {
-                Some(flow) => flow,
-                None => return,
-            },
+            Some(flow) if self.is_still_served(&flow) => flow,
+            gone => {
+                if let Some(flow) = gone {
+                    self.retire(&flow);
+                }
+                let Some(flow) = self.begin(client) else { return };
+                flow
+            }
         };
         flow.forward(datagram, self.worker.last_view().table().settings().streams.responses);
         if flow.owed.get() == 0 {
@@ -140,14 +142,15 @@ impl Port {
     /// Whether the table still has the endpoint of a session, or no other one. What else is said to an endpoint that is
     /// gone would be lost, and a client that always sends from the same port may never pause.
     fn is_still_served(&self, flow: &Flow) -> bool {
-        let service = service(&self.worker, Transport::Udp, self.address.port());
+        let view = self.worker.view();
+        let service = view.table().streams().get(Transport::Udp, self.address.port());
         service.is_none_or(|service| service.endpoints.is_empty() || service.endpoints.binary_search(&flow.to).is_ok())
     }
 
     /// Ends a session soon: answers that are on their way still pass.
-    fn retire(&self, flow: &Flow) -> bool {
+    fn retire(&self, flow: &Flow) {
         flow.deadline.set(flow.idle.min(LATE));
-        self.sessions.borrow_mut().remove(&flow.client).is_some()
+        self.sessions.borrow_mut().remove(&flow.client);
     }
 
     fn begin(self: &Rc<Self>, client: SocketAddr) -> Option<Rc<Flow>> {
