@@ -120,7 +120,7 @@ impl Declared {
     fn find(&self, path: &[u8]) -> Option<usize> {
         let (mut rest, mut position, mut without_slash) = (self.packed(), 0, None);
         while let [form, low, high, after @ ..] = rest {
-            let (text, next) = after.split_at_checked(usize::from(u16::from_le_bytes([*low, *high])))?;
+            let (text, next) = after.split_at(usize::from(u16::from_le_bytes([*low, *high])));
             // What stands after the text in the path says most often that it is another one.
             let takes = match path.get(text.len()) {
                 None => text.len() == path.len(),
@@ -162,13 +162,11 @@ impl Tree {
     fn new(routes: &[Arc<Route>]) -> Self {
         let (mut slots, mut root) = (std::collections::BTreeMap::<&str, Slot>::new(), None);
         for (index, route) in (0..).zip(routes) {
-            match &route.path {
-                PathMatch::Exact(path) => slots.entry(path).or_default().exact = Some(index),
-                PathMatch::Prefix(path) => match path.strip_suffix('/') {
-                    Some("") => root = Some(index),
-                    Some(base) => slots.entry(base).or_default().with_slash = Some(index),
-                    None => slots.entry(path).or_default().prefix = Some(index),
-                },
+            match Form::of(&route.path) {
+                (Form::Exact, path) => slots.entry(path).or_default().exact = Some(index),
+                (Form::Prefix, path) => slots.entry(path).or_default().prefix = Some(index),
+                (Form::PrefixWithSlash, "") => root = Some(index),
+                (Form::PrefixWithSlash, base) => slots.entry(base).or_default().with_slash = Some(index),
             }
         }
         let longest = slots.keys().map(|path| path.len()).max().unwrap_or_default();
