@@ -171,9 +171,9 @@ impl<S: Read + Write> Http1<S> {
             "GET {target} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {USER_AGENT}\r\n\
              Accept: */*\r\n{connection}\r\n"
         );
-        self.stream.write_all(request.as_bytes()).context("send the request")?;
-        self.stream.flush().context("send the request")?;
-        let (reply, head, mut missing) = self.head()?;
+        self.send(request.as_bytes())?;
+        let (reply, head, body) = self.head()?;
+        let mut missing = body.context("answer without a Content-Length")?;
         let here = missing.min(self.filled - head);
         sink(&self.buffer[head..head + here]);
         missing -= here;
@@ -201,26 +201,15 @@ impl<S: Read + Write> Http1<S> {
             "GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         );
-        self.stream.write_all(request.as_bytes()).context("send the request")?;
-        self.stream.flush().context("send the request")?;
-        let (status, length) = loop {
-            self.filled += read(&mut self.stream, &mut self.buffer[self.filled..])?;
-            let mut headers = [httparse::EMPTY_HEADER; 64];
-            let mut response = httparse::Response::new(&mut headers);
-            if let httparse::Status::Complete(length) =
-                response.parse(&self.buffer[..self.filled]).context("answer head")?
-            {
-                break (response.code.context("answer without a status")?, length);
-            }
-        };
+        self.send(request.as_bytes())?;
+        let (Reply { status, .. }, head, _) = self.head()?;
         if status != 101 {
             return Ok(status);
         }
-        if self.filled > length {
-            bail!("{} bytes before there was a message", self.filled - length);
+        if self.filled > head {
+            bail!("{} bytes before there was a message", self.filled - head);
         }
-        self.stream.write_all(&MESSAGE).context("send a message")?;
-        self.stream.flush().context("send a message")?;
+        self.send(&MESSAGE)?;
         let mut back = [0; MESSAGE.len()];
         self.stream.read_exact(&mut back).context("read the message back")?;
         if back != MESSAGE {
@@ -230,8 +219,12 @@ impl<S: Read + Write> Http1<S> {
         Ok(status)
     }
 
-    /// Reads until the head is complete. Returns it with its length and the length of the body.
-    fn head(&mut self) -> Result<(Reply, usize, usize)> {
+    fn send(&mut self, bytes: &[u8]) -> Result<()> {
+        self.stream.write_all(bytes).and_then(|()| self.stream.flush()).context("send")
+    }
+
+    /// Reads until the head is complete. Returns it with its length and, where it says that, the length of the body.
+    fn head(&mut self) -> Result<(Reply, usize, Option<usize>)> {
         loop {
             if self.filled == self.buffer.len() {
                 bail!("answer head of more than {} bytes", self.buffer.len());
@@ -249,8 +242,7 @@ impl<S: Read + Write> Http1<S> {
             };
             let body = find("content-length")
                 .and_then(|header| std::str::from_utf8(header.value).ok())
-                .and_then(|value| value.trim().parse().ok())
-                .context("answer without a Content-Length")?;
+                .and_then(|value| value.trim().parse().ok());
             let reply = Reply {
                 status: response.code.context("answer without a status")?,
                 hsts: Some(find("strict-transport-security").is_some()),
