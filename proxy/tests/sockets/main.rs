@@ -5,8 +5,10 @@
 
 mod balance;
 mod buffering;
+mod changes;
 mod client_certificates;
 mod compression;
+mod connections;
 mod early_answers;
 mod floods;
 mod harness;
@@ -22,6 +24,7 @@ mod tls;
 mod tls_client;
 mod tls_policies;
 mod trust;
+mod upgrades;
 mod upstream_http1;
 mod upstream_http2;
 mod upstream_tls;
