@@ -183,8 +183,8 @@ impl Line {
 fn read_value(flag: &flag::Flag, parser: &mut lexopt::Parser) -> Result<String, String> {
     let value = match flag.kind {
         flag::Kind::Switch => parser.optional_value().unwrap_or_else(|| "true".into()),
-        flag::Kind::Value(placeholder) | flag::Kind::List(placeholder) => {
-            parser.value().map_err(|_| format!("--{0}: a value is missing (--{0}={placeholder})", flag.name))?
+        flag::Kind::Value(value_name) | flag::Kind::List(value_name) => {
+            parser.value().map_err(|_| format!("--{0}: a value is missing (--{0}={value_name})", flag.name))?
         }
     };
     value.into_string().map_err(|value| format!("--{}: {value:?} is not Unicode", flag.name))

@@ -42,7 +42,7 @@ pub(crate) fn render(command: Option<Command>) -> String {
 
 fn render_flag(text: &mut String, flag: &Flag) {
     let dashes = if flag.name.len() == 1 { "-" } else { "--" };
-    let value = flag.placeholder().map(|placeholder| format!("={placeholder}")).unwrap_or_default();
+    let value = flag.value_name().map(|value_name| format!("={value_name}")).unwrap_or_default();
     let default = match flag.default {
         "" | "false" => String::new(),
         default => format!(" (default {default})"),

@@ -213,10 +213,10 @@ impl BindAddress {
 
 impl Flag {
     /// What the name is followed by in help.
-    pub(crate) fn placeholder(&self) -> Option<&'static str> {
+    pub(crate) fn value_name(&self) -> Option<&'static str> {
         match self.kind {
             Kind::Switch => None,
-            Kind::Value(placeholder) | Kind::List(placeholder) => Some(placeholder),
+            Kind::Value(value_name) | Kind::List(value_name) => Some(value_name),
         }
     }
 }

@@ -84,7 +84,7 @@ fn accepts_html(headers: &HeaderMap) -> bool {
 }
 
 fn page(echo: &Echo, json: &str) -> String {
-    // The echo goes in last: what a client sent must not be taken for a placeholder.
+    // The echo goes in last: what a client sent must not be taken for one of these marks.
     include_str!("page.html")
         .replace("{{pod}}", &escape(&echo.pod))
         .replace("{{service}}", &escape(&echo.service))

@@ -17,7 +17,7 @@ use std::{
 
 /// What follows the head of a response: its body, and the rest of the request's.
 pub(crate) struct Exchange {
-    /// The rest of the request goes on by itself: a client that reads nothing for now may well have more to send.
+    /// The rest of the request goes on by itself: a client that does not read at the moment may well have more to send.
     _upload: Option<Detached>,
     download: RecvStream,
     /// Held for its end, after the stream's.
