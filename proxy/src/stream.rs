@@ -16,7 +16,7 @@ pub(crate) mod passthrough;
 mod tcp;
 mod udp;
 
-pub(crate) use self::copy::{Carried, copy};
+pub(crate) use self::copy::{Carried, Scratch, copy};
 use crate::{
     Handle,
     listener::{Acceptor, bind, bind_udp},

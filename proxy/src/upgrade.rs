@@ -3,7 +3,6 @@
 use crate::{
     exchange::Exchange,
     stream::{Carried, copy},
-    timeout::Deadline,
     upstream::{self, UpstreamIo},
     worker::Worker,
 };
@@ -28,14 +27,14 @@ pub(crate) struct Tunnel {
 /// The tunnel is a task of its own on the worker, because the client's connection has left hyper. A drain waits for it.
 pub(crate) fn spawn(worker: &Rc<Worker>, tunnel: Tunnel, mut exchange: Box<Exchange>) {
     let guard = worker.open_tunnel();
-    let deadline = worker.timers().deadline();
+    let worker = Rc::clone(worker);
     tokio::task::spawn_local(async move {
         let _guard = guard;
         let (endpoint, early) = tunnel.endpoint.into_upgraded();
         match tunnel.client.await {
             Ok(client) => {
                 let carried = Carried::default();
-                let end = carry(TokioIo::new(client), endpoint, early, &deadline, tunnel.idle, &carried).await;
+                let end = carry(&worker, TokioIo::new(client), endpoint, early, tunnel.idle, &carried).await;
                 exchange.carried(carried.received.get(), carried.sent.get());
                 if let Err(error) = end {
                     tracing::debug!(%error, "tunnel ended with an error");
@@ -47,14 +46,15 @@ pub(crate) fn spawn(worker: &Rc<Worker>, tunnel: Tunnel, mut exchange: Box<Excha
 }
 
 async fn carry<C: AsyncRead + AsyncWrite + Unpin>(
+    worker: &Worker,
     mut client: C,
     endpoint: UpstreamIo,
     early: Bytes,
-    deadline: &Deadline,
     idle: Duration,
     carried: &Carried,
 ) -> io::Result<()> {
+    let deadline = worker.timers().deadline();
     deadline.limit(idle, client.write_all(&early)).await.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))?;
     carried.sent.set(early.len() as u64);
-    copy(client, endpoint, deadline, Some(idle), carried).await
+    copy(client, endpoint, worker.scratch(), &deadline, Some(idle), carried).await
 }

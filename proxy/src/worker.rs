@@ -8,7 +8,7 @@ use crate::{
     drain::Phase,
     listener::{ClientSlot, Connection, Listener},
     metrics::{Refusal, RouteStats, WorkerMetrics},
-    stream::{self, Opener, Order},
+    stream::{self, Opener, Order, Scratch},
     table::{Backend, BackendIndex, Endpoint, RouteLabels, Table, UpstreamKeepAlive},
     timeout::{Tick, Timers},
     tls::{Configurations, TlsPolicy},
@@ -51,6 +51,7 @@ pub(crate) struct Worker {
     metrics: Arc<WorkerMetrics>,
     access_log: AccessLog,
     random: RefCell<SmallRng>,
+    scratch: Scratch,
     draining: Cell<bool>,
     drain: Notify,
     connections: RefCell<HashMap<u64, Weak<Connection>>>,
@@ -101,6 +102,7 @@ impl Worker {
             metrics,
             access_log: AccessLog::new(log),
             random: RefCell::new(SmallRng::from_os_rng()),
+            scratch: Scratch::default(),
             draining: Cell::new(false),
             drain: Notify::new(),
             connections: RefCell::default(),
@@ -275,6 +277,11 @@ impl Worker {
         let mut bytes = [0; 16];
         self.random.borrow_mut().fill_bytes(&mut bytes);
         bytes
+    }
+
+    /// Where what tunnels carry lies on its way.
+    pub(crate) fn scratch(&self) -> &Scratch {
+        &self.scratch
     }
 
     /// The balancer of a backend of the current view.

@@ -73,5 +73,5 @@ pub(crate) async fn carry(
     }
     endpoint.write_all(&hello.bytes).await?;
     drop(hello);
-    copy(client, endpoint, deadline, None, &Carried::default()).await
+    copy(client, endpoint, worker.scratch(), deadline, None, &Carried::default()).await
 }

@@ -51,7 +51,8 @@ async fn session(mut client: TcpStream, peer: SocketAddr, port: u16, turn: Rc<Tu
     let Ok(mut endpoint) = connect(endpoints, &service.backend, &greeting, &deadline, tried).await else {
         return session.failed(Status::BadGateway);
     };
-    if let Err(error) = copy(&mut client, &mut endpoint, &deadline, Some(settings.idle), &session.carried).await {
+    let (scratch, idle) = (worker.scratch(), Some(settings.idle));
+    if let Err(error) = copy(&mut client, &mut endpoint, scratch, &deadline, idle, &session.carried).await {
         tracing::debug!(%error, %peer, backend = %service.backend, "session ended with an error");
     }
 }
