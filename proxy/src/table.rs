@@ -24,6 +24,7 @@ mod headers;
 mod host;
 mod limits;
 mod logs;
+mod packed;
 mod path;
 mod path_index;
 mod policy;

@@ -1,9 +1,6 @@
 //! Certificates by server name.
 
-use super::{
-    HostMatch, HostName,
-    by_name::{ByName, Named},
-};
+use super::{HostMatch, HostName, by_name::ByName};
 use crate::tls::Certificate;
 use std::sync::Arc;
 
@@ -37,7 +34,7 @@ impl CertificateIndex {
     pub(super) fn insert(&mut self, host: &HostMatch, certificates: Box<[Arc<Certificate>]>) {
         let Some((index, name)) = self.index(host) else { return };
         if index.get(name.as_str()).is_none_or(|Entry(_, known)| *known != certificates) {
-            index.insert(Entry(name.clone(), certificates));
+            index.insert(name, Entry(name.clone(), certificates));
         }
     }
 
@@ -82,8 +79,8 @@ impl CertificateIndex {
     /// All entries but the default, sorted by pattern, one for each certificate.
     #[must_use]
     pub fn sorted(&self) -> Vec<(HostMatch, &Arc<Certificate>)> {
-        let exact = self.exact.iter().map(|entry| (HostMatch::Exact(entry.0.clone()), entry));
-        let wildcard = self.wildcard.iter().map(|entry| (HostMatch::Wildcard(entry.0.clone()), entry));
+        let exact = self.exact.values().map(|entry| (HostMatch::Exact(entry.0.clone()), entry));
+        let wildcard = self.wildcard.values().map(|entry| (HostMatch::Wildcard(entry.0.clone()), entry));
         let mut entries: Vec<_> = exact
             .chain(wildcard)
             .flat_map(|(host, Entry(_, certificates))| {
@@ -93,13 +90,5 @@ impl CertificateIndex {
             .collect();
         entries.sort_by(|a, b| a.0.cmp(&b.0));
         entries
-    }
-}
-
-// === impl Entry ===
-
-impl Named for Entry {
-    fn name(&self) -> &HostName {
-        &self.0
     }
 }

@@ -3,10 +3,7 @@
 //! Matching ignores case, port and one trailing dot, as ingress-nginx does; a wildcard covers exactly one label of
 //! letters, digits, `_` and `-`.
 
-use super::{
-    VirtualHost,
-    by_name::{ByName, Named},
-};
+use super::{VirtualHost, by_name::ByName};
 use serde::Serialize;
 use std::{fmt, sync::Arc};
 
@@ -38,17 +35,9 @@ pub struct InvalidHost {
 /// all of them.
 #[derive(Clone, Debug)]
 pub struct HostIndex {
-    exact: ByName<Entry>,
-    wildcard: ByName<Entry>,
+    exact: ByName<Arc<VirtualHost>>,
+    wildcard: ByName<Arc<VirtualHost>>,
     any: Arc<VirtualHost>,
-}
-
-/// A virtual host with a name: never the catch-all. The name is here too, so that comparing it does not wait for the host
-/// to come from memory.
-#[derive(Clone, Debug)]
-struct Entry {
-    name: HostName,
-    host: Arc<VirtualHost>,
 }
 
 /// Longest DNS name in text form (RFC 1035 §2.3.4).
@@ -153,8 +142,8 @@ impl HostIndex {
 
     pub(super) fn insert(&mut self, host: Arc<VirtualHost>) {
         match host.host().clone() {
-            HostMatch::Exact(name) => self.exact.insert(Entry { name, host }),
-            HostMatch::Wildcard(name) => self.wildcard.insert(Entry { name, host }),
+            HostMatch::Exact(name) => self.exact.insert(&name, host),
+            HostMatch::Wildcard(name) => self.wildcard.insert(&name, host),
             HostMatch::Any => self.any = host,
         }
     }
@@ -171,8 +160,8 @@ impl HostIndex {
     /// The virtual host of just this pattern.
     pub(super) fn get(&self, host: &HostMatch) -> Option<&Arc<VirtualHost>> {
         match host {
-            HostMatch::Exact(name) => self.exact.get(name.as_str()).map(|entry| &entry.host),
-            HostMatch::Wildcard(name) => self.wildcard.get(name.as_str()).map(|entry| &entry.host),
+            HostMatch::Exact(name) => self.exact.get(name.as_str()),
+            HostMatch::Wildcard(name) => self.wildcard.get(name.as_str()),
             HostMatch::Any => Some(&self.any),
         }
     }
@@ -203,14 +192,14 @@ impl HostIndex {
 
     fn find_lower_case(&self, name: &str) -> &Arc<VirtualHost> {
         if let Some(found) = self.exact.get(name) {
-            return &found.host;
+            return found;
         }
         if !self.wildcard.is_empty()
             && let Some((label, rest)) = name.split_once('.')
             && is_wildcard_label(label)
             && let Some(found) = self.wildcard.get(rest)
         {
-            return &found.host;
+            return found;
         }
         &self.any
     }
@@ -224,7 +213,7 @@ impl HostIndex {
     /// All virtual hosts in order of precedence, then by name.
     #[must_use]
     pub fn sorted(&self) -> Vec<&Arc<VirtualHost>> {
-        let mut hosts: Vec<_> = self.exact.iter().chain(self.wildcard.iter()).map(|entry| &entry.host).collect();
+        let mut hosts: Vec<_> = self.exact.values().chain(self.wildcard.values()).collect();
         hosts.push(&self.any);
         hosts.sort_by(|a, b| a.host().cmp(b.host()));
         hosts
@@ -240,14 +229,6 @@ impl HostIndex {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         false
-    }
-}
-
-// === impl Entry ===
-
-impl Named for Entry {
-    fn name(&self) -> &HostName {
-        &self.name
     }
 }
 

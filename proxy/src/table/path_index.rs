@@ -1,6 +1,6 @@
 //! Which route of a virtual host takes a path: few are compared one after the other, many stand in a tree.
 
-use super::{PathMatch, Route};
+use super::{PathMatch, Route, packed::Packed};
 use std::sync::Arc;
 
 /// The paths that the routes of a virtual host declare. It refers to the routes by position, best match first.
@@ -18,13 +18,9 @@ const FEW: usize = 16;
 /// Declared paths, best match first, one after the other in one piece of memory: the routes that do not take a path need
 /// not be fetched from wherever they are. Each is a [`Form`], the length of its text in two bytes, and the text.
 #[derive(Clone)]
-pub(super) enum Declared {
-    /// So many bytes of these: no second place in memory either, for most hosts.
-    Short(u8, [u8; SHORT]),
-    Long(Box<[u8]>),
-}
+pub(super) struct Declared(Packed<SHORT>);
 
-/// What fits beside a length where a boxed slice would be.
+/// Those of most hosts, which then have no second place in memory either.
 const SHORT: usize = 30;
 
 /// How a declared path takes others.
@@ -98,27 +94,13 @@ impl Declared {
             packed.extend(u16::try_from(text.len()).ok()?.to_le_bytes());
             packed.extend(text.as_bytes());
         }
-        let mut short = [0; SHORT];
-        Some(match (u8::try_from(packed.len()), short.get_mut(..packed.len())) {
-            (Ok(length), Some(place)) => {
-                place.copy_from_slice(&packed);
-                Self::Short(length, short)
-            }
-            _ => Self::Long(packed.into()),
-        })
-    }
-
-    fn packed(&self) -> &[u8] {
-        match self {
-            Self::Short(length, bytes) => &bytes[..usize::from(*length)],
-            Self::Long(bytes) => bytes,
-        }
+        Some(Self(Packed::new(&packed)))
     }
 
     /// The first one that takes the path, since the best ones come first; `/p/` only takes `/p` when none of those does
     /// that are as long as the path.
     fn find(&self, path: &[u8]) -> Option<usize> {
-        let (mut rest, mut position, mut without_slash) = (self.packed(), 0, None);
+        let (mut rest, mut position, mut without_slash) = (self.0.as_bytes(), 0, None);
         while let [form, low, high, after @ ..] = rest {
             let (text, next) = after.split_at(usize::from(u16::from_le_bytes([*low, *high])));
             // What stands after the text in the path says most often that it is another one.
