@@ -26,6 +26,7 @@ pub mod config_map;
 mod conflict;
 mod counted;
 mod endpoints;
+mod expiry;
 mod external_name;
 mod findings;
 mod grammar;
@@ -40,8 +41,11 @@ mod route;
 mod streams;
 mod tls;
 
-pub use self::grammar::Value;
 use self::memory::Memory;
+pub use self::{
+    expiry::{Expiry, due},
+    grammar::Value,
+};
 use crate::{
     diagnostic::{Diagnostics, ObjectKind, ObjectRef},
     snapshot::{ObjectName, Snapshot},
@@ -108,6 +112,8 @@ pub struct Compiled {
     pub table: Table,
     /// All findings, sorted, each once.
     pub diagnostics: Diagnostics,
+    /// What ends some day: [`due`] makes further findings of it.
+    pub expiries: OrdSet<Expiry>,
     /// The Ingresses that are ours (they get status and `Sync` Events).
     pub ingresses: OrdSet<ObjectName>,
     /// Objects that something refers to, existing or not; the cluster source fetches what its watches do not cover.

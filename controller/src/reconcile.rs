@@ -10,7 +10,8 @@ mod report;
 
 use self::report::Report;
 use crate::{
-    compile::{Compiled, References},
+    compile::{self, Compiled, References},
+    diagnostic::Diagnostic,
     metrics::ReconcileMetrics,
     snapshot::Snapshot,
 };
@@ -109,13 +110,15 @@ struct Reconciler<M: MakeCompile> {
     report: Report,
     /// References that a pass has waited for in vain.
     given_up: References,
+    /// What the latest pass said about what ends some day.
+    ending: Vec<Arc<Diagnostic>>,
 }
 
 /// Runs until the source is gone.
 pub async fn run(feed: Feed, outlets: Outlets, metrics: ReconcileMetrics, make: impl MakeCompile) {
     let compile = Some(make());
-    let (report, given_up) = (Report::default(), References::default());
-    Reconciler { feed, outlets, metrics, make, compile, report, given_up }.run().await;
+    let (report, given_up, ending) = (Report::default(), References::default(), Vec::new());
+    Reconciler { feed, outlets, metrics, make, compile, report, given_up, ending }.run().await;
 }
 
 // === impl Coverage ===
@@ -159,13 +162,21 @@ impl<M: MakeCompile> Reconciler<M> {
                 changed = self.feed.snapshots.changed() => if changed.is_err() { return },
                 () = tokio::time::sleep(Self::IDLE) => {
                     self.free_retired();
-                    continue;
+                    if !self.has_something_ended() {
+                        continue;
+                    }
                 }
             }
             sleep_until(paid_until.checked_sub(COALESCE * (AT_ONCE - 1)).unwrap_or(paid_until)).await;
             self.pass().await;
             paid_until = paid_until.max(Instant::now()) + COALESCE;
         }
+    }
+
+    /// Whether there is more, or something else, to say about what ends than in the latest pass.
+    fn has_something_ended(&self) -> bool {
+        let pass = self.outlets.passes.borrow();
+        pass.as_ref().is_some_and(|pass| ending(&pass.compiled) != self.ending)
     }
 
     /// Frees tables that the workers have let go of, on a thread that may take its time.
@@ -226,7 +237,7 @@ impl<M: MakeCompile> Reconciler<M> {
             }
             (handle, compiled, installed)
         });
-        let (handle, compiled, installed) = match work.await {
+        let (handle, mut compiled, installed) = match work.await {
             Ok(done) => done,
             Err(error) => {
                 error!(%error, "installing failed; the table stays as it is");
@@ -245,6 +256,8 @@ impl<M: MakeCompile> Reconciler<M> {
             }
             first
         });
+        self.ending = ending(&compiled);
+        compiled.diagnostics.extend(self.ending.iter().cloned());
         self.report.log(&compiled.diagnostics);
         self.report.process(&compiled.process);
         let last = self.outlets.passes.send_replace(Some(Arc::new(Pass { snapshot, compiled })));
@@ -280,6 +293,12 @@ impl<M: MakeCompile> Reconciler<M> {
             }
         }
     }
+}
+
+/// What there is to say now about what ends some day.
+fn ending(compiled: &Compiled) -> Vec<Arc<Diagnostic>> {
+    let now = jiff::Timestamp::now().as_second();
+    compile::due(&compiled.expiries, now).map(Arc::new).collect()
 }
 
 /// Whether all names were asked for and are not pending, or were given up. What was asked for and what is referred to

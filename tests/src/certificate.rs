@@ -2,7 +2,7 @@
 //!
 //! Knows nothing of Kubernetes; `objects` makes Secrets of key pairs.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::SystemTime};
 
 use anyhow::{Context as _, Result};
 use rcgen::{
@@ -52,6 +52,16 @@ impl Authority {
         self.sign(names.first().copied().unwrap_or_default(), None, names)
     }
 
+    /// The same as [`Self::server`], good until a moment.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn server_until(&self, names: &[&str], end: SystemTime) -> Result<Pair> {
+        let mut params = CertificateParams::default();
+        params.not_after = end.into();
+        self.sign_key(params, KeyPair::generate()?, names.first().copied().unwrap_or_default(), None, names)
+    }
+
     /// A client certificate, as the API server reads it: user and group.
     ///
     /// # Errors
@@ -74,7 +84,9 @@ impl Authority {
         let access = [&[0x30, length(&description)?], &description[..]].concat();
         let extension = CustomExtension::from_oid_content(&[1, 3, 6, 1, 5, 5, 7, 1, 1], access);
         let key = KeyPair::generate()?;
-        let pair = self.sign_key(key, names.first().copied().unwrap_or_default(), None, names, vec![extension])?;
+        let mut params = CertificateParams::default();
+        params.custom_extensions = vec![extension];
+        let pair = self.sign_key(params, key, names.first().copied().unwrap_or_default(), None, names)?;
         Ok(Pair { certificate: format!("{}{}", pair.certificate, self.certificate), ..pair })
     }
 
@@ -92,23 +104,22 @@ impl Authority {
     /// As above.
     pub fn rsa_server(&self, names: &[&str]) -> Result<Pair> {
         let key = KeyPair::generate_for(&PKCS_RSA_SHA256)?;
-        self.sign_key(key, names.first().copied().unwrap_or_default(), None, names, vec![])
+        let name = names.first().copied().unwrap_or_default();
+        self.sign_key(CertificateParams::default(), key, name, None, names)
     }
 
     fn sign(&self, name: &str, organization: Option<&str>, alternatives: &[&str]) -> Result<Pair> {
-        self.sign_key(KeyPair::generate()?, name, organization, alternatives, vec![])
+        self.sign_key(CertificateParams::default(), KeyPair::generate()?, name, organization, alternatives)
     }
 
     fn sign_key(
         &self,
+        mut params: CertificateParams,
         key: KeyPair,
         name: &str,
         organization: Option<&str>,
         alternatives: &[&str],
-        extensions: Vec<CustomExtension>,
     ) -> Result<Pair> {
-        let mut params = CertificateParams::default();
-        params.custom_extensions = extensions;
         params.distinguished_name = subject(name, organization);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         for alternative in alternatives {

@@ -13,7 +13,10 @@ use rust_nginx_tests::pod::{Pod, Terminator};
 use rust_nginx_tests::runner::Test;
 use rust_nginx_tests::{tests, wait};
 use rustls::SignatureScheme;
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 const FAKE: &str = "Kubernetes Ingress Controller Fake Certificate";
 
@@ -33,6 +36,7 @@ pub(crate) fn tests() -> Vec<Test> {
         versions_and_names_are_limited_at_once,
         tls_is_handed_on_where_the_host_wants_it,
         what_the_authority_says_is_stapled,
+        what_ends_soon_is_said,
     ]
 }
 
@@ -344,5 +348,37 @@ async fn what_the_authority_says_is_stapled() -> Result<()> {
         ensure!(client.staple().is_empty(), "what cannot be asked is not stapled");
     }
     assert_eq!(responder.answered(), 1);
+    Ok(())
+}
+
+async fn what_ends_soon_is_said() -> Result<()> {
+    const DAY: Duration = Duration::from_secs(86_400);
+    let (authority, now) = (Authority::new("tests")?, SystemTime::now());
+    let rules = ingress("web").class(CLASS).host("a.test", [prefix("/", "app")]).tls("cert", &["a.test"]).build();
+    let (site, _pod) = site([rules]).await?;
+    let said = [
+        ("good.test", now + 90 * DAY, None),
+        ("soon.test", now + 5 * DAY, Some("the certificate expires at")),
+        ("over.test", now - DAY, Some("the certificate has expired at")),
+        ("new.test", now + 90 * DAY, None),
+    ];
+    for (name, end, said) in said {
+        let pair = authority.server_until(&[name, "a.test"], end)?;
+        site.files.put("cert.yaml", [tls_secret("cert", &pair)])?;
+        wait::until("the certificate is shown, and what there is to say is said", async || {
+            let shown = connect(site.subject.https(), Some("a.test"), &["http/1.1"]).await?.common_name;
+            ensure!(shown == name, "that of {shown} is shown");
+            let findings = site.subject.inspect("/debug/diagnostics").await?.text();
+            match said {
+                Some(said) => {
+                    ensure!(findings.contains(said) && findings.contains("CertificateExpiring"), "{findings}")
+                }
+                None => ensure!(!findings.contains("CertificateExpiring"), "{findings}"),
+            }
+            Ok(())
+        })
+        .await
+        .with_context(|| name.to_owned())?;
+    }
     Ok(())
 }

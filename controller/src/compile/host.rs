@@ -17,7 +17,7 @@ use super::{
     ingress::Translated,
     ownership,
     roster::{IngressId, Roster},
-    tls::{self, Certificates},
+    tls::{self, Certificates, Wanted},
 };
 use crate::{
     diagnostic::Diagnostic,
@@ -62,8 +62,8 @@ struct Host {
     uses: Box<[Use]>,
     /// Secrets that its certificate was looked for in.
     secrets: Box<[ObjectName]>,
-    /// Secrets that its routes depend on.
-    route_secrets: Box<[ObjectName]>,
+    /// What its routes depend on, in which Secrets.
+    route_secrets: Box<[(ObjectName, Wanted)]>,
     /// About its routes, its certificate, its backends.
     findings: [Owned; 3],
 }
@@ -280,13 +280,13 @@ impl Host {
         }
     }
 
-    fn replace_route_secrets(&mut self, id: HostId, secrets: Box<[ObjectName]>, outputs: &mut Outputs<'_>) {
+    fn replace_route_secrets(&mut self, id: HostId, secrets: Box<[(ObjectName, Wanted)]>, outputs: &mut Outputs<'_>) {
         let old = std::mem::replace(&mut self.route_secrets, secrets);
-        for name in &self.route_secrets {
-            outputs.certificates.add_route_user(name, id);
+        for (name, wanted) in &self.route_secrets {
+            outputs.certificates.add_user(name, *wanted, id);
         }
-        for name in old.iter().filter(|name| !self.route_secrets.contains(name)) {
-            outputs.certificates.remove_route_user(name, id);
+        for (name, wanted) in old.iter().filter(|old| !self.route_secrets.contains(old)) {
+            outputs.certificates.remove_user(name, *wanted, id);
         }
     }
 
@@ -309,10 +309,10 @@ impl Host {
         outputs.findings.replace(findings, found);
         let old = std::mem::replace(&mut self.secrets, looked_at.into());
         for name in &self.secrets {
-            outputs.certificates.add_user(name, id);
+            outputs.certificates.add_user(name, Wanted::Certificate, id);
         }
         for name in old.iter().filter(|name| !self.secrets.contains(name)) {
-            outputs.certificates.remove_user(name, id);
+            outputs.certificates.remove_user(name, Wanted::Certificate, id);
         }
     }
 

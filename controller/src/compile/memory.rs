@@ -134,6 +134,7 @@ impl Memory {
         Compiled {
             table: self.table.build(),
             diagnostics: self.findings.all().clone(),
+            expiries: self.certificates.expiries().clone(),
             ingresses: self.roster.names().clone(),
             references: References {
                 secrets: self.secrets.members().clone(),
@@ -312,10 +313,10 @@ impl Memory {
     fn follow_secrets(&mut self, changed: &[ObjectName], options: &Options) {
         for name in changed {
             for host in self.certificates.users(name) {
-                self.hosts.mark(*host, Work::CERTIFICATE);
+                self.hosts.mark(host, Work::CERTIFICATE);
             }
             for host in self.certificates.route_users(name) {
-                self.hosts.mark(*host, Work::ROUTES);
+                self.hosts.mark(host, Work::ROUTES);
             }
         }
         if options.flags.default_ssl_certificate.as_ref().is_some_and(|name| changed.contains(name)) {

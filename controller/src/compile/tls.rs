@@ -1,10 +1,11 @@
 //! Secrets → certificates, and which one a host gets.
 
-use super::{Options, about_ingress, host::HostId, ingress::a_labels};
+use super::{Options, about_ingress, expiry::Expiry, host::HostId, ingress::a_labels};
 use crate::{
     diagnostic::{Diagnostic, ObjectKind, ObjectRef, Reason},
     snapshot::{Ingress, ObjectName, Secret, Snapshot},
 };
+use imbl::OrdSet;
 use rust_nginx_proxy::{
     table::HostMatch,
     tls::{Authorities, Certificate, KeyType, RevocationLists},
@@ -14,28 +15,49 @@ use std::{collections::HashMap, sync::Arc};
 /// What happens instead of an unusable Secret.
 const DEFAULT_SERVED: &str = "; the default certificate is served";
 
-/// The Secrets that somebody looks for a certificate in.
+/// The Secrets that somebody looks into.
 ///
 /// Parsing one and checking its key against its certificate takes a tenth of a millisecond, so it is done once per Secret
 /// and not per host or change.
 #[derive(Debug, Default)]
-pub(super) struct Certificates(HashMap<ObjectName, Entry>);
+pub(super) struct Certificates {
+    entries: HashMap<ObjectName, Entry>,
+    /// What ends some day, of all that is looked for.
+    expiries: OrdSet<Expiry>,
+}
 
+/// What there may be in one Secret.
 #[derive(Debug, Default)]
 struct Entry {
-    parsed: Parsed<Arc<Certificate>>,
-    parsed_authorities: Parsed<ClientAuthorities>,
-    parsed_for_endpoints: Parsed<EndpointMaterial>,
-    /// Hosts that look for their certificate here, sorted.
+    served: Part<Arc<Certificate>>,
+    authorities: Part<ClientAuthorities>,
+    for_endpoints: Part<EndpointMaterial>,
+    /// `--default-ssl-certificate` names it.
+    is_default: bool,
+    /// Its share of all expiries.
+    expiries: Vec<Expiry>,
+}
+
+#[derive(Debug)]
+struct Part<T> {
+    /// What came of the Secret, and of which state of it.
+    parsed: Option<(Arc<Secret>, Outcome<T>)>,
+    /// Hosts that depend on it, sorted.
     users: Vec<HostId>,
-    /// Hosts whose routes depend on it, sorted.
-    route_users: Vec<HostId>,
 }
 
 type Outcome<T> = Result<T, Arc<str>>;
 
-/// What came of a Secret, and of which state of it.
-type Parsed<T> = Option<(Arc<Secret>, Outcome<T>)>;
+/// What a host looks for in a Secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// What it is served with.
+    Certificate,
+    /// Who signs for its clients. Its routes depend on it.
+    Authorities,
+    /// What its endpoints are shown and must show. Its routes depend on it.
+    EndpointMaterial,
+}
 
 /// What is shown to endpoints, and who signs for them.
 pub(super) type EndpointMaterial = (Option<Arc<Certificate>>, Option<Arc<Authorities>>);
@@ -52,7 +74,7 @@ impl Certificates {
         name: &ObjectName,
         snapshot: &Snapshot,
     ) -> Result<Arc<Certificate>, (Reason, String)> {
-        self.parsed(name, snapshot, |entry| &mut entry.parsed, parse)
+        self.parsed(name, snapshot, |entry| &mut entry.served, parse)
     }
 
     /// Who signs client certificates according to a Secret, or what is wrong with it.
@@ -61,7 +83,7 @@ impl Certificates {
         name: &ObjectName,
         snapshot: &Snapshot,
     ) -> Result<ClientAuthorities, (Reason, String)> {
-        self.parsed(name, snapshot, |entry| &mut entry.parsed_authorities, parse_authorities)
+        self.parsed(name, snapshot, |entry| &mut entry.authorities, parse_authorities)
     }
 
     /// What a Secret has for TLS to endpoints, or what is wrong with it.
@@ -70,74 +92,128 @@ impl Certificates {
         name: &ObjectName,
         snapshot: &Snapshot,
     ) -> Result<EndpointMaterial, (Reason, String)> {
-        self.parsed(name, snapshot, |entry| &mut entry.parsed_for_endpoints, parse_for_endpoints)
+        self.parsed(name, snapshot, |entry| &mut entry.for_endpoints, parse_for_endpoints)
     }
 
     fn parsed<T: Clone>(
         &mut self,
         name: &ObjectName,
         snapshot: &Snapshot,
-        place: fn(&mut Entry) -> &mut Parsed<T>,
+        part: fn(&mut Entry) -> &mut Part<T>,
         parse: fn(&Secret) -> Outcome<T>,
     ) -> Result<T, (Reason, String)> {
-        let Some(secret) = snapshot.secrets.get(name) else {
+        let secret = snapshot.secrets.get(name);
+        let entry = self.entries.entry(name.clone()).or_default();
+        let known = &mut part(entry).parsed;
+        if known.as_ref().map(|(parsed, _)| parsed) != secret {
+            *known = secret.map(|secret| (Arc::clone(secret), parse(secret)));
+            entry.follow_expiries(name, &mut self.expiries);
+        }
+        let Some((_, outcome)) = &part(entry).parsed else {
             return Err((Reason::SecretNotFound, format!("Secret {name} does not exist")));
         };
-        let place = place(self.0.entry(name.clone()).or_default());
-        let known = place.as_ref().filter(|(parsed, _)| parsed == secret).map(|(_, outcome)| outcome.clone());
-        let outcome = known.unwrap_or_else(|| {
-            let outcome = parse(secret);
-            *place = Some((secret.clone(), outcome.clone()));
-            outcome
-        });
-        outcome.map_err(|problem| (Reason::InvalidCertificate, format!("Secret {name} cannot be used: {problem}")))
+        let problem = |problem: &Arc<str>| format!("Secret {name} cannot be used: {problem}");
+        outcome.as_ref().map(T::clone).map_err(|text| (Reason::InvalidCertificate, problem(text)))
     }
 
-    /// A host looks for its certificate here.
-    pub(super) fn add_user(&mut self, name: &ObjectName, user: HostId) {
-        add(&mut self.0.entry(name.clone()).or_default().users, user);
+    /// The default certificate stands here.
+    fn load_default(&mut self, name: &ObjectName, snapshot: &Snapshot) -> Result<Arc<Certificate>, (Reason, String)> {
+        self.entries.entry(name.clone()).or_default().is_default = true;
+        self.load(name, snapshot)
     }
 
-    /// A host does not look here any more. What nobody looks for is forgotten.
-    pub(super) fn remove_user(&mut self, name: &ObjectName, user: HostId) {
-        self.remove(name, |entry| &mut entry.users, user);
+    /// A host looks for something here.
+    pub(super) fn add_user(&mut self, name: &ObjectName, wanted: Wanted, user: HostId) {
+        let users = self.entries.entry(name.clone()).or_default().users(wanted);
+        if let Err(position) = users.binary_search(&user) {
+            users.insert(position, user);
+        }
     }
 
-    /// The routes of a host depend on it.
-    pub(super) fn add_route_user(&mut self, name: &ObjectName, user: HostId) {
-        add(&mut self.0.entry(name.clone()).or_default().route_users, user);
-    }
-
-    /// They do not any more.
-    pub(super) fn remove_route_user(&mut self, name: &ObjectName, user: HostId) {
-        self.remove(name, |entry| &mut entry.route_users, user);
-    }
-
-    fn remove(&mut self, name: &ObjectName, users: fn(&mut Entry) -> &mut Vec<HostId>, user: HostId) {
-        let Some(entry) = self.0.get_mut(name) else { return };
-        let users = users(entry);
+    /// A host does not look for it any more. What nobody looks for is forgotten.
+    pub(super) fn remove_user(&mut self, name: &ObjectName, wanted: Wanted, user: HostId) {
+        let Some(entry) = self.entries.get_mut(name) else { return };
+        let users = entry.users(wanted);
         if let Ok(position) = users.binary_search(&user) {
             users.remove(position);
         }
-        if entry.users.is_empty() && entry.route_users.is_empty() {
-            self.0.remove(name);
+        if entry.forget() {
+            entry.follow_expiries(name, &mut self.expiries);
+        }
+        if entry.is_unused() {
+            self.entries.remove(name);
         }
     }
 
     /// The hosts that look for their certificate in a Secret.
-    pub(super) fn users(&self, name: &ObjectName) -> &[HostId] {
-        self.0.get(name).map_or(&[], |entry| &entry.users)
+    pub(super) fn users(&self, name: &ObjectName) -> impl Iterator<Item = HostId> {
+        self.entries.get(name).into_iter().flat_map(|entry| &entry.served.users).copied()
     }
 
     /// The hosts whose routes depend on a Secret.
-    pub(super) fn route_users(&self, name: &ObjectName) -> &[HostId] {
-        self.0.get(name).map_or(&[], |entry| &entry.route_users)
+    pub(super) fn route_users(&self, name: &ObjectName) -> impl Iterator<Item = HostId> {
+        let entry = self.entries.get(name).into_iter();
+        entry.flat_map(|entry| entry.authorities.users.iter().chain(&entry.for_endpoints.users)).copied()
+    }
+
+    /// What ends some day, of all that is looked for.
+    pub(super) fn expiries(&self) -> &OrdSet<Expiry> {
+        &self.expiries
     }
 }
 
-fn add(users: &mut Vec<HostId>, user: HostId) {
-    if let Err(position) = users.binary_search(&user) {
-        users.insert(position, user);
+// === impl Entry ===
+
+impl Entry {
+    fn users(&mut self, wanted: Wanted) -> &mut Vec<HostId> {
+        match wanted {
+            Wanted::Certificate => &mut self.served.users,
+            Wanted::Authorities => &mut self.authorities.users,
+            Wanted::EndpointMaterial => &mut self.for_endpoints.users,
+        }
+    }
+
+    /// Lets go of what nobody looks for any more; returns whether there was something.
+    fn forget(&mut self) -> bool {
+        let served = !self.is_default && self.served.forget();
+        let (authorities, for_endpoints) = (self.authorities.forget(), self.for_endpoints.forget());
+        served || authorities || for_endpoints
+    }
+
+    fn is_unused(&self) -> bool {
+        let Self { served, authorities, for_endpoints, is_default, expiries: _ } = self;
+        !is_default && served.users.is_empty() && authorities.users.is_empty() && for_endpoints.users.is_empty()
+    }
+
+    fn follow_expiries(&mut self, name: &ObjectName, all: &mut OrdSet<Expiry>) {
+        let for_endpoints = self.for_endpoints.good().and_then(|(certificate, _)| certificate.as_ref());
+        let certificate = self.served.good().or(for_endpoints).map(|held| Expiry::of_certificate(held, name));
+        let revocations = self.authorities.good().and_then(|(_, lists)| lists.as_ref());
+        let revocations = revocations.and_then(|lists| Expiry::of_revocations(lists, name));
+        for expiry in std::mem::take(&mut self.expiries) {
+            all.remove(&expiry);
+        }
+        self.expiries = certificate.into_iter().chain(revocations).collect();
+        all.extend(self.expiries.iter().cloned());
+    }
+}
+
+// === impl Part ===
+
+impl<T> Part<T> {
+    fn good(&self) -> Option<&T> {
+        let (_, outcome) = self.parsed.as_ref()?;
+        outcome.as_ref().ok()
+    }
+
+    fn forget(&mut self) -> bool {
+        self.users.is_empty() && self.parsed.take().is_some()
+    }
+}
+
+impl<T> Default for Part<T> {
+    fn default() -> Self {
+        Self { parsed: None, users: Vec::new() }
     }
 }
 
@@ -177,7 +253,7 @@ pub(super) fn default_certificate(
     findings: &mut Vec<Diagnostic>,
 ) -> Arc<Certificate> {
     let Some(name) = &options.flags.default_ssl_certificate else { return options.fallback_certificate.clone() };
-    certificates.load(name, snapshot).unwrap_or_else(|(reason, message)| {
+    certificates.load_default(name, snapshot).unwrap_or_else(|(reason, message)| {
         let flag = ObjectRef::named(ObjectKind::Flag, "default-ssl-certificate");
         let message = format!("{message}; a self-signed certificate is served");
         findings.push(Diagnostic::warning(flag, reason, "", message));

@@ -87,6 +87,7 @@ fn start() -> Fixture {
             Compiled {
                 table: table(number, &mut tables),
                 diagnostics: Default::default(),
+                expiries: Default::default(),
                 ingresses: Default::default(),
                 references: References { secrets: needs.map(name).collect(), ..References::default() },
                 process: ProcessSettings {

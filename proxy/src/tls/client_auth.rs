@@ -18,12 +18,15 @@ use http::{HeaderValue, uri::PathAndQuery};
 use regex::Regex;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime, pem::PemObject};
 use serde::{Serialize, Serializer};
-use std::{fmt, sync::Arc};
+use std::{fmt, ops::Range, sync::Arc};
 use webpki::{
     CertRevocationList, EndEntityCert, Error, ExpirationPolicy, KeyUsage, OwnedCertRevocationList,
     RevocationOptionsBuilder,
 };
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::{
+    prelude::{FromDer, X509Certificate},
+    revocation_list::CertificateRevocationList,
+};
 
 /// What a host asks of client certificates.
 pub struct ClientAuth {
@@ -83,6 +86,7 @@ pub enum ErrorPage {
 pub struct RevocationLists {
     lists: Vec<CertificateRevocationListDer<'static>>,
     parsed: Vec<CertRevocationList<'static>>,
+    validity: Option<Range<i64>>,
 }
 
 /// Why lists of revoked certificates cannot be used.
@@ -354,7 +358,14 @@ impl RevocationLists {
             parsed.map_err(|reason| RevocationListsError::Unusable { number: index + 1, reason })
         });
         let parsed = parsed.collect::<Result<_, _>>()?;
-        Ok(Self { parsed, lists })
+        let validity = lists.iter().filter_map(|list| validity(list)).min_by_key(|validity| validity.end);
+        Ok(Self { parsed, lists, validity })
+    }
+
+    /// When the list that ends first was made, and when it ends, in seconds since the epoch; `None` when none says.
+    #[must_use]
+    pub fn validity(&self) -> Option<Range<i64>> {
+        self.validity.clone()
     }
 }
 
@@ -370,6 +381,11 @@ impl fmt::Debug for RevocationLists {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RevocationLists").field("lists", &self.lists.len()).finish()
     }
+}
+
+fn validity(list: &[u8]) -> Option<Range<i64>> {
+    let (_, list) = CertificateRevocationList::from_der(list).ok()?;
+    Some(list.last_update().timestamp()..list.next_update()?.timestamp())
 }
 
 // === impl Verdict ===

@@ -11,6 +11,7 @@ use crate::{
         proxy_ssl::{self, Closed, EndpointTls},
         roster::IngressId,
         route::{self, Context, Redirect},
+        tls::Wanted,
     },
     diagnostic::{Diagnostic, Reason},
     snapshot::{Backend, ObjectName, ServiceBackend, ServicePortRef},
@@ -41,7 +42,7 @@ struct Making<'a, 'b> {
     uses: Vec<Use>,
     /// Ports as text: many routes have the same.
     ports: BTreeMap<ServicePortRef, Arc<str>>,
-    secrets: &'a mut Vec<ObjectName>,
+    secrets: &'a mut Vec<(ObjectName, Wanted)>,
     /// Of the Ingresses that have been asked.
     endpoint_tls: Vec<(IngressId, EndpointTls)>,
     /// The Ingress whose TLS to endpoints is for those that say nothing.
@@ -54,12 +55,12 @@ pub(super) fn make(
     claims: &[Claim],
     inputs: Inputs<'_>,
     outputs: &mut Outputs<'_>,
-    secrets: &mut Vec<ObjectName>,
+    secrets: &mut Vec<(ObjectName, Wanted)>,
     found: &mut Vec<Diagnostic>,
 ) -> (VirtualHost, Vec<Use>) {
     let owners = conflict::settle(pattern, claims, inputs.roster, found);
     let mut load = |name: &ObjectName| {
-        secrets.push(name.clone());
+        secrets.push((name.clone(), Wanted::Authorities));
         outputs.certificates.load_authorities(name, inputs.snapshot)
     };
     let tls = host_tls::settle(claims, inputs.globals, inputs.options, inputs.roster, &mut load, found);
@@ -260,7 +261,7 @@ impl Making<'_, '_> {
         let whole_host = self.endpoint_tls_of_host.is_some();
         let (secrets, certificates) = (&mut *self.secrets, &mut *self.outputs.certificates);
         let mut load = |name: &ObjectName| {
-            secrets.push(name.clone());
+            secrets.push((name.clone(), Wanted::EndpointMaterial));
             certificates.load_for_endpoints(name, snapshot)
         };
         let tls = proxy_ssl::of_ingress(roster.get(id), whole_host, options, &mut load, self.found);

@@ -291,6 +291,7 @@ proptest! {
             let (now, fresh) = (compiler.compile(&snapshot), compile(&snapshot, options));
             prop_assert_eq!(view(&now), view(&fresh), "after {:?}", changes);
             prop_assert_eq!(&now.diagnostics, &fresh.diagnostics, "after {:?}", changes);
+            prop_assert_eq!(&now.expiries, &fresh.expiries, "after {:?}", changes);
             prop_assert_eq!(&now.ingresses, &fresh.ingresses);
             prop_assert_eq!(&now.references, &fresh.references);
             prop_assert_eq!(&now.process, &fresh.process);

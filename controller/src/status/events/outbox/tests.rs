@@ -46,6 +46,7 @@ fn pass(ingresses: Vec<Ingress>, diagnostics: Vec<Diagnostic>) -> Pass {
         compiled: Compiled {
             table: TableBuilder::new(Arc::default(), certificate).build(),
             diagnostics: diagnostics.into_iter().map(Arc::new).collect(),
+            expiries: Default::default(),
             ingresses: ingresses.into_iter().map(|ingress| ingress.name).collect(),
             references: References::default(),
             process: ProcessSettings {
