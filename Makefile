@@ -7,6 +7,7 @@
 #   make docs     API documentation in target/doc
 #   make bench    side by side with nginx, HAProxy and Envoy; BENCH='--quick' passes options on
 #   make bench-scale  in a cluster of thousands of Ingresses; BENCH='--quick' passes options on
+#   make layout   counts which functions run, for the linker (controller/layout.ld); wants valgrind
 #   make soak     ten minutes of mixed traffic, after which nothing may have grown; BENCH='--minutes 60' passes options on
 #   make demo     builds and runs the demo
 #   make fips     builds target/fips/release/rust-nginx with the cryptography of FIPS 140-3; wants cmake and Go
@@ -29,7 +30,7 @@ deny_root := $(tools)/cargo-deny-$(deny_version)
 
 STEPS := needs fmt-check clippy docs deny build unit tools suite demo-once chart fuzz
 
-.PHONY: help test lint fmt bench bench-scale soak demo fips fuzz-lint $(STEPS)
+.PHONY: help test lint fmt bench bench-scale soak layout demo fips fuzz-lint $(STEPS)
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -166,6 +167,11 @@ bench:
 # The control plane is that of the tests.
 bench-scale: tools
 	$(CARGO) run --locked --release --package rust-nginx-bench -- scale $(BENCH)
+
+# Of a program with names. `make bench` says what it brings.
+layout:
+	CARGO_PROFILE_RELEASE_STRIP=none $(CARGO) build --locked --release --package rust-nginx --package rust-nginx-bench
+	$(target)/release/rust-nginx-bench layout --subject $(target)/release/rust-nginx
 
 soak:
 	$(CARGO) run --locked --release --package rust-nginx-bench -- soak $(BENCH)

@@ -16,6 +16,7 @@ use crate::work::Work;
 pub(crate) enum Command {
     Compare(Compare),
     Callgrind(Callgrind),
+    Layout(Programs),
     Scale(Scale),
     Soak(Soak),
     Origin { threads: usize },
@@ -76,6 +77,7 @@ Measures what rust-nginx, nginx, HAProxy and Envoy cost for the same work, side 
 
 Usage: rust-nginx-bench [OPTIONS]
        rust-nginx-bench callgrind [--only WORKS] [--subject PATH] [--requests N] [--output DIR]
+       rust-nginx-bench layout [--subject PATH]
        rust-nginx-bench scale [--quick] [--ingresses LIST] [--changes N] [--rate N] [--no-pure] [--no-cluster]
                               [--subject PATH] [--output FILE] [--from FILE] [--write-docs]
        rust-nginx-bench soak [--minutes N] [--subject PATH] [--write-docs]
@@ -99,6 +101,8 @@ Usage: rust-nginx-bench [OPTIONS]
 callgrind counts instructions per request of rust-nginx with valgrind.
   --requests N        requests that are counted (default 2000)
   --output DIR        leave the profiles there (default: target/bench/callgrind)
+
+layout finds out with valgrind which functions run, and writes controller/layout.ld for the linker.
 
 scale measures rust-nginx in a large cluster: a real API server, and changes while clients ask.
   --ingresses LIST    growing numbers of Ingresses (default 5000,20000, with --quick 500,2000)
@@ -129,6 +133,10 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
             arguments.next();
             Command::Callgrind(callgrind(Parser::from_args(arguments), &mut errors))
         }
+        Some("layout") => {
+            arguments.next();
+            Command::Layout(layout(Parser::from_args(arguments), &mut errors))
+        }
         Some("scale") => {
             arguments.next();
             Command::Scale(scale(Parser::from_args(arguments), &mut errors))
@@ -155,6 +163,17 @@ fn callgrind(mut parser: Parser, errors: &mut Vec<String>) -> Callgrind {
         }
     }
     options
+}
+
+fn layout(mut parser: Parser, errors: &mut Vec<String>) -> Programs {
+    let mut programs = Programs::default();
+    while let Some(option) = next(&mut parser, errors) {
+        match option.as_str() {
+            "subject" => set(&mut programs.subject, path(&mut parser), &option, errors),
+            _ => errors.push(format!("layout: unknown option --{option}")),
+        }
+    }
+    programs
 }
 
 fn compare(mut parser: Parser, errors: &mut Vec<String>) -> Command {

@@ -28,6 +28,7 @@ use results::{Machine, Results, Settings, read_json, write_json};
 
 mod args;
 mod callgrind;
+mod layout;
 mod load;
 mod origin;
 mod peer;
@@ -63,6 +64,10 @@ fn main() -> ExitCode {
         Command::Compare(options) => prepare_process().and_then(|()| compare(&options)),
         Command::Scale(options) => measure_scale(&options),
         Command::Soak(options) => prepare_process().and_then(|()| soak(&options)),
+        Command::Layout(programs) => prepare_process()
+            .and_then(|()| subject(&programs))
+            .and_then(|found| layout::run(&found, &root().join("controller/layout.ld")))
+            .map(|count| print(&mut std::io::stdout(), &format!("{count} functions\n"))),
         Command::Callgrind(options) => prepare_process()
             .and_then(|()| subject(&options.programs))
             .and_then(|found| {

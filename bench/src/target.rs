@@ -111,14 +111,23 @@ impl Target {
         }
     }
 
+    /// Asks rust-nginx for its metrics, as Prometheus does.
+    pub(crate) fn scrape(&self, site: &Site) -> Result<()> {
+        self.inspect("/metrics", site)
+    }
+
+    fn inspect(&self, page: &str, site: &Site) -> Result<()> {
+        let admin = Connector::new(self.addresses.admin, Protocol::Http1, site)?;
+        let reply = admin.connect("localhost")?.exchange("localhost", page, Lifetime::OneRequest, &mut |_| {})?;
+        if reply.status != 200 {
+            bail!("{page} answers {}", reply.status);
+        }
+        Ok(())
+    }
+
     fn is_ready(&self, site: &Site) -> Result<()> {
         if matches!(self.peer, Peer::RustNginx | Peer::Baseline) {
-            let admin = Connector::new(self.addresses.admin, Protocol::Http1, site)?;
-            let reply =
-                admin.connect("localhost")?.exchange("localhost", "/readyz", Lifetime::OneRequest, &mut |_| {})?;
-            if reply.status != 200 {
-                bail!("/readyz answers {}", reply.status);
-            }
+            self.inspect("/readyz", site)?;
         }
         let (host, target) = site::target(0, Size::Small);
         let (reply, _) = self.get(site, Protocol::Http1, &host, &target)?;
