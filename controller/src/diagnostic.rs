@@ -88,7 +88,7 @@ pub enum Reason {
     InvalidCertificate,
     /// The certificate does not cover the host.
     CertificateMismatch,
-    /// The certificate has expired or will soon.
+    /// A certificate, or a list of revoked ones, has expired or will soon.
     CertificateExpiring,
     /// An older object owns the same host and path.
     Conflict,
