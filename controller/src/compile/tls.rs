@@ -112,8 +112,8 @@ impl Certificates {
         let Some((_, outcome)) = &part(entry).parsed else {
             return Err((Reason::SecretNotFound, format!("Secret {name} does not exist")));
         };
-        let problem = |problem: &Arc<str>| format!("Secret {name} cannot be used: {problem}");
-        outcome.as_ref().map(T::clone).map_err(|text| (Reason::InvalidCertificate, problem(text)))
+        let outcome = outcome.clone();
+        outcome.map_err(|problem| (Reason::InvalidCertificate, format!("Secret {name} cannot be used: {problem}")))
     }
 
     /// The default certificate stands here.
