@@ -156,7 +156,7 @@ fn client_auth<'a>(
     load: &mut Load<'_>,
     found: &mut Vec<Diagnostic>,
 ) -> (Option<ClientAuth>, Option<StatusCode>) {
-    let (mut chosen, mut refuse, mut without) = (None, None, Vec::new());
+    let (mut chosen, mut refuse, mut without) = (None::<(ClientAuth, &Translated)>, None, Vec::new());
     for by in says {
         let Some(says) = &by.settings.host_tls.client_certificates else { continue };
         if let Some(status) = says.broken {
@@ -170,8 +170,14 @@ fn client_auth<'a>(
             continue;
         };
         match load(secret) {
-            Ok(authorities) if chosen.is_none() => chosen = Some(says.auth(authorities)),
-            Ok(_) => {}
+            Ok(authorities) => {
+                let auth = says.auth(authorities);
+                match &chosen {
+                    Some((known, _)) if *known == auth => {}
+                    Some((_, older)) => found.push(outvoted(by, older, options)),
+                    None => chosen = Some((auth, by)),
+                }
+            }
             Err((reason, message)) => {
                 refuse.get_or_insert(StatusCode::FORBIDDEN);
                 let message = format!("{message}: every path of its hosts answers 403");
@@ -179,15 +185,27 @@ fn client_auth<'a>(
             }
         }
     }
-    if chosen.is_none() {
-        for by in without {
+    for by in without {
+        let Some((_, older)) = &chosen else {
             refuse.get_or_insert(StatusCode::FORBIDDEN);
             let message = "client certificates are demanded, and nobody on the host says from which authorities: every \
                            path answers 403";
             found.push(warning(by, options, Reason::AnnotationParsingFailed, message.to_owned()));
-        }
+            continue;
+        };
+        found.push(outvoted(by, older, options));
     }
-    (chosen, refuse)
+    (chosen.map(|(auth, _)| auth), refuse)
+}
+
+/// A host has one policy for client certificates.
+fn outvoted(by: &Translated, decides: &Translated, options: &Options) -> Diagnostic {
+    let message = format!(
+        "what Ingress {} says about client certificates holds for the whole host, and the auth-tls annotations of this one \
+         do not count there",
+        decides.ingress.name
+    );
+    warning(by, options, Reason::Conflict, message)
 }
 
 fn warning(by: &Translated, options: &Options, reason: Reason, message: String) -> Diagnostic {

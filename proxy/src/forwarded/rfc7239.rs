@@ -79,7 +79,8 @@ impl<'a> Reader<'a> {
                 }
                 match known {
                     Some(0) => element.client = address(&value),
-                    Some(1) => element.proto = Some(value),
+                    // A scheme is the same in any case (RFC 3986 §3.1).
+                    Some(1) => element.proto = Some(value.to_ascii_lowercase().into()),
                     Some(2) => element.host = Some(value),
                     _ => {}
                 }

@@ -10,7 +10,7 @@ mod name;
 pub(super) use self::handshake::AskClient;
 use super::{
     Authorities,
-    authorities::at_most,
+    authorities::seconds,
     policy::{Fingerprint, Fingerprinter, provider},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -18,13 +18,14 @@ use http::{HeaderValue, uri::PathAndQuery};
 use regex::Regex;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime, pem::PemObject};
 use serde::{Serialize, Serializer};
-use std::{fmt, ops::Range, sync::Arc};
+use std::{cmp::Reverse, fmt, ops::Range, sync::Arc};
 use webpki::{
-    CertRevocationList, EndEntityCert, Error, ExpirationPolicy, KeyUsage, OwnedCertRevocationList,
+    CertRevocationList, EndEntityCert, Error, ExpirationPolicy, KeyUsage, OwnedCertRevocationList, RevocationOptions,
     RevocationOptionsBuilder,
 };
 use x509_parser::{
-    prelude::{FromDer, X509Certificate},
+    oid_registry::OID_X509_EXT_ISSUER_DISTRIBUTION_POINT,
+    prelude::{FromDer, ParsedExtension, X509Certificate},
     revocation_list::CertificateRevocationList,
 };
 
@@ -85,8 +86,19 @@ pub enum ErrorPage {
 /// Lists of revoked certificates (RFC 5280 §5).
 pub struct RevocationLists {
     lists: Vec<CertificateRevocationListDer<'static>>,
-    parsed: Vec<CertRevocationList<'static>>,
-    validity: Option<Range<i64>>,
+    parsed: Vec<List>,
+}
+
+/// One of them.
+struct List {
+    parsed: CertRevocationList<'static>,
+    /// Whose certificates it is about, and which of them (its issuing distribution point, §5.2.5).
+    scope: (Box<[u8]>, Box<[u8]>),
+    /// Of the authority (§5.2.1), which may have had several.
+    key: Option<Box<[u8]>>,
+    /// When it was made and when the next one is due, in seconds since the epoch.
+    made: i64,
+    end: Option<i64>,
 }
 
 /// Why lists of revoked certificates cannot be used.
@@ -183,20 +195,31 @@ impl ClientAuth {
         now: UnixTime,
     ) -> Result<(), Error> {
         let leaf = EndEntityCert::try_from(leaf)?;
-        let lists: Vec<_> = self.settings.revoked.iter().flat_map(|revoked| &revoked.parsed).collect();
-        // With lists, everybody in the chain must be on the books of one that is up to date (OpenSSL's CRL_CHECK_ALL).
-        let revocation = RevocationOptionsBuilder::new(&lists).ok();
-        let revocation = revocation.map(|options| options.with_expiration_policy(ExpirationPolicy::Enforce).build());
-        leaf.verify_for_usage(
-            provider().signature_verification_algorithms.all,
-            self.settings.authorities.anchors(),
-            intermediates,
-            now,
-            KeyUsage::client_auth(),
-            revocation,
-            Some(&at_most(self.settings.depth)),
-        )?;
-        Ok(())
+        let verify = |revocation: Option<RevocationOptions<'_>>| {
+            let authorities = &self.settings.authorities;
+            let verified = leaf.verify_for_usage(
+                provider().signature_verification_algorithms.all,
+                authorities.anchors(),
+                intermediates,
+                now,
+                KeyUsage::client_auth(),
+                revocation,
+                Some(&authorities.accept(self.settings.depth, now)),
+            );
+            verified.map(|_| ())
+        };
+        let Some(revoked) = &self.settings.revoked else { return verify(None) };
+        let mut result = Err(Error::UnknownRevocationStatus);
+        for lists in revoked.choices(seconds(now)) {
+            // Everybody in the chain must be on the books of one that is up to date (OpenSSL's CRL_CHECK_ALL).
+            let options = RevocationOptionsBuilder::new(&lists).map_err(|_| Error::UnknownRevocationStatus)?;
+            result = verify(Some(options.with_expiration_policy(ExpirationPolicy::Enforce).build()));
+            // The next one may be of the key that has signed. Of authorities of one name, either error may be the one given.
+            if !matches!(result, Err(Error::InvalidCrlSignatureForPublicKey | Error::InvalidSignatureForPublicKey)) {
+                break;
+            }
+        }
+        result
     }
 }
 
@@ -354,18 +377,63 @@ impl RevocationLists {
             return Err(RevocationListsError::Empty);
         }
         let parsed = lists.iter().enumerate().map(|(index, list)| {
-            let parsed = OwnedCertRevocationList::from_der(list).map(CertRevocationList::from);
-            parsed.map_err(|reason| RevocationListsError::Unusable { number: index + 1, reason })
+            List::new(list).map_err(|reason| RevocationListsError::Unusable { number: index + 1, reason })
         });
-        let parsed = parsed.collect::<Result<_, _>>()?;
-        let validity = lists.iter().filter_map(|list| validity(list)).min_by_key(|validity| validity.end);
-        Ok(Self { parsed, lists, validity })
+        let mut parsed = parsed.collect::<Result<Vec<_>, _>>()?;
+        parsed.sort_by_key(|list| Reverse(list.made));
+        Ok(Self { parsed, lists })
     }
 
-    /// When the list that ends first was made, and when it ends, in seconds since the epoch; `None` when none says.
+    /// When the list that ends first was made, and when it ends, in seconds since the epoch, of those that count.
     #[must_use]
     pub fn validity(&self) -> Option<Range<i64>> {
-        self.validity.clone()
+        let latest = self.latest(i64::MAX).into_iter().flatten();
+        latest.filter_map(|list| Some(list.made..list.end?)).min_by_key(|validity| validity.end)
+    }
+
+    /// The latest list of each scope at a moment, in seconds since the epoch, and of each key that an authority has had.
+    /// Older ones lack what was revoked since. Where a list does not say by which key it is, there can be only one.
+    fn latest(&self, now: i64) -> Vec<Vec<&List>> {
+        let mut scopes: Vec<Vec<&List>> = Vec::new();
+        for list in self.parsed.iter().filter(|list| list.made <= now) {
+            match scopes.iter_mut().find(|scope| scope.iter().any(|known| known.scope == list.scope)) {
+                None => scopes.push(vec![list]),
+                Some(scope) if scope.iter().all(|known| known.has_other_key(list)) => scope.push(list),
+                Some(_) => {}
+            }
+        }
+        scopes
+    }
+
+    /// What to check against: one list of each scope, and with each of the keys once.
+    fn choices(&self, now: i64) -> impl Iterator<Item = Vec<&CertRevocationList<'static>>> {
+        let latest = self.latest(now);
+        let most = latest.iter().map(Vec::len).max().unwrap_or_default();
+        (0..most).map(move |turn| latest.iter().map(|keys| &keys[turn % keys.len()].parsed).collect())
+    }
+}
+
+impl List {
+    fn new(der: &CertificateRevocationListDer<'_>) -> Result<Self, Error> {
+        let parsed = CertRevocationList::from(OwnedCertRevocationList::from_der(der)?);
+        let (_, list) = CertificateRevocationList::from_der(der).map_err(|_| Error::BadDer)?;
+        let key = list.extensions().iter().find_map(|extension| match extension.parsed_extension() {
+            ParsedExtension::AuthorityKeyIdentifier(id) => Some(id.key_identifier.as_ref()?.0.into()),
+            _ => None,
+        });
+        let part = list.extensions().iter().find(|extension| extension.oid == OID_X509_EXT_ISSUER_DISTRIBUTION_POINT);
+        let part = part.map(|part| part.value).unwrap_or_default();
+        Ok(Self {
+            scope: (list.issuer().as_raw().into(), part.into()),
+            key,
+            made: list.last_update().timestamp(),
+            end: list.next_update().map(|end| end.timestamp()),
+            parsed,
+        })
+    }
+
+    fn has_other_key(&self, other: &Self) -> bool {
+        matches!((&self.key, &other.key), (Some(key), Some(other)) if key != other)
     }
 }
 
@@ -381,11 +449,6 @@ impl fmt::Debug for RevocationLists {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RevocationLists").field("lists", &self.lists.len()).finish()
     }
-}
-
-fn validity(list: &[u8]) -> Option<Range<i64>> {
-    let (_, list) = CertificateRevocationList::from_der(list).ok()?;
-    Some(list.last_update().timestamp()..list.next_update()?.timestamp())
 }
 
 // === impl Verdict ===

@@ -126,6 +126,11 @@ impl Certificate {
         let leaf = chain.first().ok_or(MaterialError::NoCertificate)?.clone();
         let (_, parsed) = x509_parser::certificate::X509Certificate::from_der(&leaf)
             .map_err(|error| MaterialError::X509(error.to_string()))?;
+        // Clients give up on a chain that holds anything else.
+        for (number, above) in (2..).zip(chain.iter().skip(1)) {
+            x509_parser::certificate::X509Certificate::from_der(above)
+                .map_err(|error| MaterialError::X509(format!("certificate {number}: {error}")))?;
+        }
         let provider = super::crypto_provider();
         let key = CertifiedKey::from_der(chain, key, &provider).map_err(|error| match error {
             rustls::Error::InconsistentKeys(_) => KeyError::Mismatch,

@@ -74,7 +74,7 @@ fn forwarded_for_header(draft: &mut Draft, text: &str) -> Result<(), Objection> 
     }
     match trust.forwarded_for {
         Some(_) => Ok(()),
-        None => Err(Objection::Partly(format!("{text:?} is not a header name; no header is believed"))),
+        None => Err(Objection::Partly(format!("{text:?} is not a header name; no header says the client's address"))),
     }
 }
 
@@ -91,8 +91,9 @@ fn compute_full_forwarded_for(draft: &mut Draft, text: &str) -> Result<(), Objec
 /// The default trusts everybody, so it must never stand in for what cannot be read.
 fn proxy_real_ip_cidr(draft: &mut Draft, text: &str) -> Result<(), Objection> {
     if text.is_empty() {
+        // As ingress-nginx takes it.
         draft.settings.trust.peers = TrustedPeers::default();
-        return Ok(());
+        return Err(Objection::Partly("it is empty: everybody is trusted".to_owned()));
     }
     let (mut networks, mut bad) = (Vec::new(), Vec::new());
     for item in grammar::list(text) {

@@ -56,6 +56,10 @@ impl Authority {
     }
 
     fn list(&self, revoked: &[u64], expires: SystemTime) -> String {
+        self.list_of(SystemTime::now() - 2 * DAY, revoked, expires)
+    }
+
+    fn list_of(&self, made: SystemTime, revoked: &[u64], expires: SystemTime) -> String {
         let revoked_certs = revoked.iter().map(|serial| RevokedCertParams {
             serial_number: SerialNumber::from(*serial),
             revocation_time: SystemTime::now().into(),
@@ -63,7 +67,7 @@ impl Authority {
             invalidity_date: None,
         });
         let params = CertificateRevocationListParams {
-            this_update: (SystemTime::now() - 2 * DAY).into(),
+            this_update: made.into(),
             next_update: expires.into(),
             crl_number: SerialNumber::from(1_u64),
             issuing_distribution_point: None,
@@ -164,6 +168,62 @@ fn what_was_revoked_is_not_valid() {
     let verdict = verdict(&with(&forged.list(&[], soon)), &root.client(|_| {}));
     assert_eq!(verdict, Verdict::Failed("CRL signature failure"));
     assert!(matches!(RevocationLists::from_pem(b""), Err(RevocationListsError::Empty)));
+}
+
+#[test]
+fn the_latest_list_of_an_authority_counts() {
+    let root = authority("root", None);
+    let (now, client) = (SystemTime::now(), root.client(|_| {}));
+    let with = |authorities: &str, text: &[&str]| {
+        root.auth(|settings| {
+            settings.authorities = Arc::new(Authorities::from_pem(authorities.as_bytes()).expect("authorities"));
+            settings.revoked = lists(&text.concat());
+        })
+    };
+    let both_ways = |a: &str, b: &str, expected: Verdict| {
+        assert_eq!(verdict(&with(&root.pem, &[a, b]), &client), expected);
+        assert_eq!(verdict(&with(&root.pem, &[b, a]), &client), expected);
+    };
+    let older = root.list_of(now - 3 * DAY, &[], now + 9 * DAY);
+    let newer = root.list_of(now - DAY, &[7], now + 9 * DAY);
+    both_ways(&older, &newer, Verdict::Failed("certificate revoked"));
+    // What has ended meanwhile does no harm, and what is yet to begin says nothing.
+    both_ways(&root.list_of(now - 3 * DAY, &[], now - 2 * DAY), &root.list(&[], now + DAY), Verdict::Success);
+    let tomorrow = root.list_of(now + DAY, &[], now + 9 * DAY);
+    both_ways(&tomorrow, &newer, Verdict::Failed("certificate revoked"));
+    assert_eq!(
+        verdict(&with(&root.pem, &[&tomorrow]), &client),
+        Verdict::Failed("unable to get certificate CRL"),
+        "a list that is not valid yet is no list"
+    );
+    // An authority that has changed its key has a list for each.
+    let before = authority("root", None);
+    let authorities = format!("{}{}", before.pem, root.pem);
+    let (mut of_root, mut of_before) = (root.list(&[], now + DAY), before.list(&[], now + DAY));
+    for _ in 0..2 {
+        let auth = with(&authorities, &[&of_root, &of_before]);
+        assert_eq!(verdict(&auth, &client), Verdict::Success);
+        assert_eq!(verdict(&auth, &before.client(|_| {})), Verdict::Success);
+        std::mem::swap(&mut of_root, &mut of_before);
+    }
+    let revoked = with(&authorities, &[&of_before, &newer]);
+    assert_eq!(verdict(&revoked, &client), Verdict::Failed("certificate revoked"));
+    assert_eq!(verdict(&revoked, &before.client(|_| {})), Verdict::Success);
+}
+
+#[test]
+fn an_authority_is_one_while_it_is_valid() {
+    let now = SystemTime::now();
+    for (from, until, expected) in [
+        (now - 9 * DAY, now - DAY, Verdict::Failed("certificate has expired")),
+        (now + DAY, now + 9 * DAY, Verdict::Failed("certificate is not yet valid")),
+        (now - DAY, now + DAY, Verdict::Success),
+    ] {
+        let mut root = authority("root", None);
+        (root.params.not_before, root.params.not_after) = (from.into(), until.into());
+        root.pem = root.params.self_signed(&root.key).expect("a root").pem();
+        assert_eq!(verdict(&root.auth(|_| {}), &root.client(|_| {})), expected);
+    }
 }
 
 #[test]

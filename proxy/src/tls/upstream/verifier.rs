@@ -1,7 +1,6 @@
 //! Whether the certificate of an endpoint is accepted.
 
 use super::Verification;
-use crate::tls::authorities::at_most;
 use rustls::{
     CertificateError, DigitallySignedStruct, Error, OtherError, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -90,7 +89,7 @@ impl ChainVerifier {
             now,
             KeyUsage::server_auth(),
             None,
-            Some(&at_most(self.verification.depth)),
+            Some(&self.verification.authorities.accept(self.verification.depth, now)),
         )?;
         leaf.verify_is_valid_for_subject_name(&self.name)
     }
