@@ -180,13 +180,13 @@ pub(super) fn hint(name: &str, known: impl Iterator<Item = &'static str>) -> Str
     }
 }
 
-/// Edits between two names (Levenshtein).
+/// Edits between two names (Levenshtein), whatever their case.
 fn distance(a: &str, b: &str) -> usize {
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.bytes().enumerate() {
         let mut diagonal = std::mem::replace(&mut row[0], i + 1);
         for (j, y) in b.bytes().enumerate() {
-            let replace = diagonal + usize::from(x != y);
+            let replace = diagonal + usize::from(!x.eq_ignore_ascii_case(&y));
             diagonal = row[j + 1];
             row[j + 1] = replace.min(diagonal + 1).min(row[j] + 1);
         }
@@ -211,6 +211,7 @@ mod tests {
     fn a_misspelt_name_gets_a_hint() {
         let known = || ["ssl-redirect", "app-root"].into_iter();
         assert_eq!(hint("ssl-redirct", known()), "; did you mean ssl-redirect?");
+        assert_eq!(hint("App-Root", known()), "; did you mean app-root?");
         assert_eq!(hint("something-else", known()), "");
     }
 

@@ -78,8 +78,8 @@ pub enum MaterialError {
     /// A PEM block that cannot be decoded.
     #[error("the certificate is not valid PEM: {0}")]
     CertificatePem(rustls_pki_types::pem::Error),
-    /// The leaf is not X.509.
-    #[error("the certificate is not valid X.509: {0}")]
+    /// A certificate of the chain is not X.509.
+    #[error("the chain is not valid X.509: {0}")]
     X509(String),
     /// No private key block, or one that cannot be decoded.
     #[error("the key holds no PEM block PRIVATE KEY, RSA PRIVATE KEY or EC PRIVATE KEY: {0}")]
@@ -264,5 +264,24 @@ impl Eq for Certificate {}
 impl fmt::Debug for Certificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.info().fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Certificate, MaterialError};
+
+    #[test]
+    fn a_chain_holds_certificates_and_nothing_else() {
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let leaf = rcgen::CertificateParams::default().self_signed(&key).expect("a certificate").pem();
+        let read = |chain: &str| Certificate::from_pem(chain.as_bytes(), key.serialize_pem().as_bytes());
+        assert!(read(&format!("{leaf}{leaf}")).is_ok());
+        let broken = read(&format!("{leaf}-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"));
+        let text = match broken {
+            Err(error @ MaterialError::X509(_)) => error.to_string(),
+            other => panic!("{other:?}"),
+        };
+        assert!(text.contains("certificate 2"), "{text}");
     }
 }
