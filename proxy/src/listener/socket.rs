@@ -34,8 +34,7 @@ enum Stream {
     Lost,
 }
 
-/// Enough for most heads. Room has to be zeroed first, which makes it resident: with all of hyper's buffer an idle connection
-/// took 4 KB more. Whoever fills it gets more.
+/// Enough for most heads. Room has to be zeroed first, and all of hyper's buffer is 8 KB. Whoever fills it gets more.
 const ROOM: usize = 1024;
 
 // === impl Socket ===
