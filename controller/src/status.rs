@@ -6,6 +6,7 @@ mod address;
 mod events;
 mod writer;
 
+pub use self::address::finding;
 use crate::{args::Serve, reconcile::Pass};
 use kube::Client;
 use std::{sync::Arc, time::Duration};

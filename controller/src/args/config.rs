@@ -267,7 +267,7 @@ impl Source {
             (matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some()).then(|| text.to_owned())
         });
         let certificate_authority = values.path("certificate-authority");
-        let namespace = values.text("watch-namespace");
+        let namespace = values.namespace("watch-namespace");
         let selector = values.parse("watch-namespace-selector", LabelSelector::ACCEPTED, LabelSelector::parse);
         let scope = match (namespace, selector) {
             (Some(namespace), _) => Scope::Namespace(namespace),
@@ -380,15 +380,14 @@ impl Election {
 
 impl Status {
     const SHORTEST_INTERVAL: Duration = Duration::from_secs(5);
-    const DEFAULT_INTERVAL: Duration = Duration::from_secs(60);
 
     fn from_values(values: &mut Values, warnings: &mut Vec<String>) -> Self {
         let mut interval = values.seconds("status-update-interval");
         if interval < Self::SHORTEST_INTERVAL {
-            warnings.push(format!("--status-update-interval: {} is less than 5; using 60", interval.as_secs()));
-            interval = Self::DEFAULT_INTERVAL;
+            warnings.push(format!("--status-update-interval: {} is less than 5; using 5", interval.as_secs()));
+            interval = Self::SHORTEST_INTERVAL;
         }
-        let addresses = values.texts("publish-status-address");
+        let addresses = values.public_addresses("publish-status-address");
         let internal = values.switch("report-node-internal-ip-address");
         let publish = match values.object("publish-service") {
             Some(service) => Publish::Service(service),

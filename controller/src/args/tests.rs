@@ -220,10 +220,10 @@ fn flags_without_effect_are_warned_about() {
             "--deep-inspect is ignored: this version does not support it",
             "--logtostderr has no effect: logs go to stderr; use -v, --log-format or RUST_LOG",
             "--sync-rate-limit has no effect: every change is applied at once, without a reload",
-            "--status-update-interval: 1 is less than 5; using 60",
+            "--status-update-interval: 1 is less than 5; using 5",
         ]
     );
-    assert_eq!(config.status.interval, Duration::from_secs(60));
+    assert_eq!(config.status.interval, Duration::from_secs(5));
 }
 
 fn process(bind: &[&str], disable_ipv6: bool) -> ProcessSettings {
@@ -285,6 +285,23 @@ fn the_registry_is_consistent() {
         assert!(variables.insert(flag.variable()), "{} is declared twice", flag.variable());
         assert_eq!(flag.effect == Effect::Used, !flag.help.is_empty(), "--{}", flag.name);
     }
+}
+
+#[test]
+fn published_addresses_are_such_that_a_status_may_have() {
+    let published = |text: &str| serve(&format!("--manifests=d --publish-status-address={text}")).status.publish;
+    let addresses = |texts: &[&str]| Publish::Addresses(texts.iter().map(|text| (*text).to_owned()).collect());
+    assert_eq!(published("192.0.2.1,2001:DB8::1"), addresses(&["192.0.2.1", "2001:db8::1"]));
+    assert_eq!(published("LB.Example.com."), addresses(&["lb.example.com"]));
+    assert_eq!(published("::ffff:192.0.2.1"), addresses(&["192.0.2.1"]));
+    for bad in ["[::1]", "1.2.3.4:80", "http://x", "*.example.com", "a_b.example.com", "001.2.3.4", "1.2.3.999", "-a"] {
+        assert_eq!(
+            mistakes(&format!("serve --manifests=d --publish-status-address=192.0.2.1,{bad}")),
+            [format!("--publish-status-address: {bad:?} is not an IP address or a host name")]
+        );
+    }
+    let bad = mistakes("serve --manifests=d --watch-namespace=Bad_NS");
+    assert!(bad[0].starts_with("--watch-namespace: \"Bad_NS\" is not the name of a namespace"), "{bad:?}");
 }
 
 #[test]

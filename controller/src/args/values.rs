@@ -8,7 +8,12 @@ use super::{
     registry,
 };
 use crate::snapshot::ObjectName;
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
 
 /// Values by flag name.
 pub(crate) struct Values {
@@ -150,8 +155,15 @@ impl Values {
         })
     }
 
-    pub(crate) fn texts(&mut self, name: &'static str) -> Vec<String> {
-        self.list(name, "text", |text| Some(text.to_owned()))
+    /// Addresses as an API server takes them into a status: of hosts, or names in lower case.
+    pub(crate) fn public_addresses(&mut self, name: &'static str) -> Vec<String> {
+        self.list(name, "an IP address or a host name", public_address)
+    }
+
+    /// The name of a namespace.
+    pub(crate) fn namespace(&mut self, name: &'static str) -> Option<String> {
+        let accepted = "the name of a namespace: up to 63 lower-case letters, digits and `-`";
+        self.parse(name, accepted, |text| is_label(text).then(|| text.to_owned()))
     }
 
     /// One of several words.
@@ -196,6 +208,23 @@ impl Values {
         }
         parsed
     }
+}
+
+/// RFC 1123 §2.1, and what Kubernetes makes of it: no name ends like an IPv4 address.
+fn public_address(text: &str) -> Option<String> {
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Some(address.to_canonical().to_string());
+    }
+    let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
+    let last = name.rsplit('.').next().unwrap_or_default();
+    let is_name = name.len() <= 253 && name.split('.').all(is_label) && !last.bytes().all(|byte| byte.is_ascii_digit());
+    is_name.then_some(name)
+}
+
+/// A label of a name in lower case (RFC 1123 §2.1).
+fn is_label(text: &str) -> bool {
+    let letters = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (1..=63).contains(&text.len()) && text.bytes().all(letters) && !text.starts_with('-') && !text.ends_with('-')
 }
 
 // === impl BindAddress ===

@@ -194,9 +194,16 @@ impl Running {
         };
         let fallback = Certificate::self_signed().context("cannot make the default certificate")?;
         let options = Options { flags: config.compile.clone(), fallback_certificate: Arc::new(fallback) };
+        let in_cluster = matches!(config.source, Source::Cluster(_));
+        let publish = (in_cluster && config.writes_status()).then(|| config.status.publish.clone());
         let make = move || {
-            let mut compiler = Compiler::new(options.clone());
-            move |snapshot: &_| compiler.compile(snapshot)
+            let (mut compiler, publish) = (Compiler::new(options.clone()), publish.clone());
+            move |snapshot: &_| {
+                let mut compiled = compiler.compile(snapshot);
+                let finding = publish.as_ref().and_then(|publish| status::finding(publish, snapshot));
+                compiled.diagnostics.extend(finding.map(Arc::new));
+                compiled
+            }
         };
         spawn(&mut parts, "the reconcile loop", reconcile::run(feed, outlets, metrics.reconcile(), make));
 

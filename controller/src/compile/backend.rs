@@ -371,7 +371,7 @@ fn resolve(reference: &Reference, snapshot: &Snapshot, options: &Options) -> Res
             Reference::Default(_) => String::new(),
             Reference::Port { port, .. } => format!(" for port {port}"),
         };
-        (Reason::NoEndpoints, format!("Service {name} has no ready endpoint{of_port}"))
+        endpoints::none(service, port, snapshot, &of_port)
     });
     let protocol = match reference {
         // As in ingress-nginx, which speaks plain HTTP to the global default backend whatever anybody says.

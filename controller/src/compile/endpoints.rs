@@ -1,10 +1,11 @@
 //! EndpointSlices → endpoints of one port of a Service.
 
 use super::Options;
+use crate::diagnostic::Reason;
 use crate::snapshot::{EndpointPort, EndpointSlice, Service, ServicePort, SliceEndpoint, Snapshot};
 use imbl::OrdMap;
 use rust_nginx_proxy::table::Endpoint;
-use std::{net::SocketAddr, sync::Arc};
+use std::{fmt::Write as _, net::SocketAddr, sync::Arc};
 
 /// The slices of one Service.
 type Slices = OrdMap<Arc<str>, Arc<EndpointSlice>>;
@@ -62,8 +63,41 @@ fn collect(port: &ServicePort, slices: &Slices, admit: impl Fn(&SliceEndpoint) -
     found
 }
 
+/// Why [`of_port`] finds nothing. `of_port` ends the sentence, where the port was asked for.
+pub(super) fn none(service: &Service, port: &ServicePort, snapshot: &Snapshot, of_port: &str) -> (Reason, String) {
+    let slices = snapshot.endpoint_slices.get(&service.name);
+    let ready = |slice: &&Arc<EndpointSlice>| slice.endpoints.iter().any(|endpoint| endpoint.ready);
+    let mut others: Vec<String> = slices
+        .into_iter()
+        .flat_map(OrdMap::values)
+        .filter(|slice| target_port(port, slice).is_none())
+        .filter(ready)
+        .flat_map(|slice| slice.ports.iter().map(described))
+        .collect();
+    others.sort_unstable();
+    others.dedup();
+    let name = &service.name;
+    let mut text = format!("Service {name} has no ready endpoint{of_port}");
+    if !others.is_empty() {
+        let (port, others) = (described(&EndpointPort { name: port.name.clone(), port: None, tcp: port.tcp }), others);
+        let _ = write!(text, "; its EndpointSlices have {}, and not {port}", others.join(", "));
+    }
+    (Reason::NoEndpoints, text)
+}
+
+/// A port of a slice, in a sentence.
+fn described(port: &EndpointPort) -> String {
+    let protocol = if port.tcp { "TCP" } else { "UDP or SCTP" };
+    match &*port.name {
+        "" => format!("a port of {protocol} without a name"),
+        name => format!("the port {name:?} of {protocol}"),
+    }
+}
+
 /// A slice's ports carry the names of the Service's ports. A name may be left out on either side when there is only one
-/// port. The number may differ from slice to slice, because a named target port differs by pod.
+/// port. The number may differ from slice to slice, because a named target port differs by pod. Where no name fits, and
+/// where a slice names no ports, a target port that is a number counts, as in ingress-nginx: who writes slices by hand
+/// need not know of the names.
 fn target_port(port: &ServicePort, slice: &EndpointSlice) -> Option<u16> {
     let fitting = || slice.ports.iter().filter(|candidate| candidate.tcp == port.tcp);
     let named = fitting().find(|candidate| candidate.name == port.name);
@@ -71,12 +105,13 @@ fn target_port(port: &ServicePort, slice: &EndpointSlice) -> Option<u16> {
         [only] if only.tcp == port.tcp && (only.name.is_empty() || port.name.is_empty()) => Some(only),
         _ => None,
     };
-    named.or_else(only).and_then(|EndpointPort { port, .. }| *port)
+    let number = named.or_else(only).and_then(|EndpointPort { port, .. }| *port);
+    number.or_else(|| port.target_number.filter(|_| slice.ports.is_empty() || fitting().next().is_some()))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::of_port;
+    use super::{of_port, target_port};
     use crate::{
         compile::tests::options,
         snapshot::{
@@ -138,6 +173,35 @@ mod tests {
         assert_eq!(used(hinted(), None, Some("Disabled"), ON), [1, 2, 3]);
         assert_eq!(used(hinted(), None, None, ON), [1, 2, 3]);
         assert_eq!(used(hinted(), Some("PreferClose"), None, ""), [1, 2, 3]);
+    }
+
+    /// The port that is used of a slice with these ports, by a Service with this one.
+    fn used_port(name: &str, target_number: Option<u16>, ports: &[(&str, Option<u16>, bool)]) -> Option<u16> {
+        let port = ServicePort { name: name.into(), port: 80, target_number, tcp: true, app_protocol: None };
+        let ports = ports.iter().map(|(name, port, tcp)| EndpointPort { name: (*name).into(), port: *port, tcp: *tcp });
+        let slice = EndpointSlice {
+            name: ObjectName::new("default", "web-1"),
+            service: "web".into(),
+            ports: ports.collect(),
+            endpoints: Box::default(),
+        };
+        target_port(&port, &slice)
+    }
+
+    #[test]
+    fn ports_are_found_by_name_and_else_by_number() {
+        let two = [("http", Some(8080), true), ("admin", Some(9090), true)];
+        assert_eq!(used_port("admin", Some(1), &two), Some(9090));
+        assert_eq!(used_port("", Some(1), &two[..1]), Some(8080));
+        assert_eq!(used_port("http", Some(1), &[("", Some(8080), true)]), Some(8080));
+        assert_eq!(used_port("other", Some(1), &two), Some(1));
+        assert_eq!(used_port("other", None, &two), None);
+        assert_eq!(used_port("http", Some(1), &[]), Some(1));
+        assert_eq!(used_port("http", None, &[]), None);
+        // All ports.
+        assert_eq!(used_port("http", Some(1), &[("http", None, true)]), Some(1));
+        // What is not TCP is no port for HTTP, whatever its number.
+        assert_eq!(used_port("http", Some(1), &[("http", Some(8080), false)]), None);
     }
 
     #[test]

@@ -196,7 +196,7 @@ pub struct ServicePort {
     pub name: Arc<str>,
     /// `port`.
     pub port: u16,
-    /// `targetPort` when it is a number.
+    /// `targetPort` when it is a number; `port` when it is absent.
     pub target_number: Option<u16>,
     /// `protocol` is `TCP`.
     pub tcp: bool,

@@ -2,6 +2,7 @@
 
 use crate::{
     args::Publish,
+    diagnostic::{Diagnostic, ObjectKind, ObjectRef, Reason},
     snapshot::{Service, ServiceType, Snapshot},
 };
 use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
@@ -17,6 +18,17 @@ pub(super) fn addresses(publish: &Publish, snapshot: &Snapshot) -> Option<Arc<[A
         Publish::Service(name) => of_service(snapshot.services.get(name)?),
     };
     Some(found.into_iter().collect())
+}
+
+/// What is wrong with where the addresses come from, if they are not known for that reason.
+pub fn finding(publish: &Publish, snapshot: &Snapshot) -> Option<Diagnostic> {
+    let Publish::Service(name) = publish else { return None };
+    let missing = !snapshot.services.contains_key(name);
+    missing.then(|| {
+        let flag = ObjectRef::named(ObjectKind::Flag, "publish-service");
+        let text = format!("Service {name} does not exist: until it does, the status of Ingresses stays as it is");
+        Diagnostic::warning(flag, Reason::RefNotFound, "", text)
+    })
 }
 
 /// What of a Service can be reached from outside, as ingress-nginx sees it.
@@ -39,7 +51,7 @@ fn address(text: &str) -> Address {
 
 #[cfg(test)]
 mod tests {
-    use super::{Address, address, addresses};
+    use super::{Address, address, addresses, finding};
     use crate::{
         args::{NodeAddress, Publish},
         snapshot::{ObjectName, Service, ServiceType, Snapshot},
@@ -84,9 +96,18 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_service_says_nothing() {
+    fn a_missing_service_changes_nothing_and_is_said() {
         let publish = Publish::Service(ObjectName::new("edge", "lb"));
         assert_eq!(addresses(&publish, &Snapshot::default()), None);
+        let found = finding(&publish, &Snapshot::default()).expect("a finding");
+        assert_eq!(
+            (found.object.to_string().as_str(), &*found.message),
+            (
+                "Flag publish-service",
+                "Service edge/lb does not exist: until it does, the status of Ingresses stays as it is"
+            )
+        );
+        assert_eq!(finding(&Publish::Nodes(NodeAddress::External), &Snapshot::default()), None);
         assert_eq!(addresses(&Publish::Nodes(NodeAddress::External), &Snapshot::default()), None);
     }
 

@@ -113,6 +113,9 @@ fn auth_tls_error_page(settings: &mut RouteSettings, text: &str) -> Result<(), O
     match page {
         Some(page) => {
             draft(settings).error_page = Some(page);
+            if text.contains('$') {
+                return Err(Objection::Partly(format!("{text:?} is used as it is: variables are not expanded in it")));
+            }
             Ok(())
         }
         None => broken(settings, &format!("{text:?} is neither a URL nor a path")),

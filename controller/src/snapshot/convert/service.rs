@@ -83,13 +83,16 @@ fn addresses(texts: &[String]) -> Result<Box<[IpAddr]>, Unconvertible> {
 
 fn service_port((index, entry): (usize, api::ServicePort)) -> Result<ServicePort, Unconvertible> {
     let api::ServicePort { app_protocol, name, node_port: _, port: number, protocol, target_port } = entry;
+    let number = port(number, || format!("spec.ports[{index}].port"))?;
     let target_number = match target_port {
-        Some(IntOrString::Int(0) | IntOrString::String(_)) | None => None,
+        // What an API server fills in.
+        Some(IntOrString::Int(0)) | None => Some(number),
+        Some(IntOrString::String(_)) => None,
         Some(IntOrString::Int(number)) => Some(port(number, || format!("spec.ports[{index}].targetPort"))?),
     };
     Ok(ServicePort {
         name: name.unwrap_or_default().into(),
-        port: port(number, || format!("spec.ports[{index}].port"))?,
+        port: number,
         target_number,
         tcp: is_tcp(protocol.as_deref()),
         app_protocol: app_protocol.filter(|text| !text.is_empty()),

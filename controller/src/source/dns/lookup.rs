@@ -142,7 +142,9 @@ impl Configured {
 
     /// By the rules of resolv.conf(5): with fewer dots than `ndots`, the search list comes first, else the name itself.
     fn candidates(&self, host_name: &str) -> Result<Vec<Name>, String> {
-        let name = Name::from_utf8(host_name).map_err(
+        // The rules for names beyond ASCII know no `_`, which DNS does.
+        let name = if host_name.is_ascii() { Name::from_ascii(host_name) } else { Name::from_utf8(host_name) };
+        let name = name.map_err(
             |_| "it is no DNS name: labels have 1 to 63 letters, digits, `-` or `_`, and all of it at most 253 bytes",
         )?;
         if name.is_fqdn() {

@@ -123,7 +123,9 @@ impl Document<'_> {
         let message = text.lines().next().unwrap_or_default();
         let message = message.rsplit_once(" at line ").map_or(message, |(message, _)| message);
         // Advice for whoever calls the library.
-        let message = message.split_once(", set DuplicateKeyPolicy").map_or(message, |(message, _)| message);
+        let advice = [", set DuplicateKeyPolicy", "; use Option<"];
+        let message =
+            advice.iter().fold(message, |text, advice| text.split_once(advice).map_or(text, |(before, _)| before));
         Unparsable {
             place: Place { line: self.place.line + line - 1, ..self.place.clone() },
             message: message.to_owned(),

@@ -152,6 +152,7 @@ where
             let located = if at.is_empty() { document.locate::<A>() } else { None };
             let Unparsable { place, message } =
                 located.unwrap_or_else(|| Unparsable { place: document.place.clone(), message: error.to_string() });
+            let message = mismatch::<A>(&value, &message);
             let error = Unparsable { place, message: format!("{at}{}: {message}", identity(&value)) };
             entries.push(unreadable(&value, error));
             return;
@@ -176,6 +177,19 @@ where
             let message = format!("{at}{}: {error}", identity(&value));
             entries.push(unreadable(&value, Unparsable { place: document.place.clone(), message }));
         }
+    }
+}
+
+/// What does not fit the type of a field, with the path of that field, and in the words of the API.
+fn mismatch<A: DeserializeOwned>(value: &Value, message: &str) -> String {
+    let path = serde_path_to_error::deserialize::<_, A>(value).err().map(|error| error.path().to_string());
+    let message = ["i32", "i64"]
+        .iter()
+        .fold(message.to_owned(), |text, name| text.replace(&format!("expected {name}"), "expected a whole number"));
+    match path.as_deref() {
+        None | Some(".") => message,
+        Some(path) if message.ends_with("expected a string") => format!("{path}: {message}: it belongs in quotes"),
+        Some(path) => format!("{path}: {message}"),
     }
 }
 
