@@ -6,7 +6,7 @@
 use crate::{
     metrics::RouteStats,
     table::Endpoint,
-    variable::{Escape, Finished, Line, LogFormat, Moment, list},
+    variable::{Escape, Finished, Line, LogFormat, Moment, list, request_target},
 };
 use http::{HeaderValue, Method, StatusCode, Uri, Version};
 use std::{
@@ -188,7 +188,7 @@ impl fmt::Display for Entry<'_> {
             request.remote,
             Moment::Local,
             request.method,
-            Escaped(request.uri.path_and_query().map_or("/", |target| target.as_str()).as_bytes()),
+            EscapedTarget(request),
             request.version,
             status.as_u16(),
             bytes_sent,
@@ -246,6 +246,16 @@ struct Escaped<'a>(&'a [u8]);
 impl<'a> Escaped<'a> {
     fn value(value: Option<&'a HeaderValue>) -> Self {
         Self(value.map_or(b"-", HeaderValue::as_bytes))
+    }
+}
+
+/// The target as it stands in the request line.
+struct EscapedTarget<'a>(&'a RequestFields);
+
+impl fmt::Display for EscapedTarget<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parts = request_target(&self.0.uri, self.0.version);
+        parts.into_iter().try_for_each(|part| Escaped(part.as_bytes()).fmt(f))
     }
 }
 

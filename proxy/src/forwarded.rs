@@ -16,7 +16,7 @@ use std::borrow::Cow;
 
 pub(crate) const X_REQUEST_ID_NAME: &str = "x-request-id";
 
-const X_REQUEST_ID: HeaderName = HeaderName::from_static(X_REQUEST_ID_NAME);
+pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static(X_REQUEST_ID_NAME);
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");

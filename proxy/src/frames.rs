@@ -8,6 +8,7 @@
 //!
 //! Must not know: sockets, clocks, what becomes of a connection whose allowance is used up.
 
+use h2::Reason;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 /// Frames that do nothing, at once; and how many more with every tick of the refill and every request.
@@ -80,6 +81,16 @@ pub(crate) struct FrameWatch {
     /// Bytes with which frames were answered that ask for nothing else.
     answers: u64,
     odd: bool,
+}
+
+/// Counts streams that we reset for a mistake of the client, as they are written. h2 does that by itself: a malformed
+/// request reaches nobody else.
+#[derive(Debug, Default)]
+pub(crate) struct ResetWatch {
+    /// Bytes before the next frame.
+    ahead: usize,
+    /// The beginning of a frame came in pieces: nobody knows any more where the next one is.
+    lost: bool,
 }
 
 /// Whose frames are watched.
@@ -253,6 +264,41 @@ impl FrameWatch {
     }
 }
 
+// === impl ResetWatch ===
+
+impl ResetWatch {
+    /// Looks at what was written. Frames come in one piece unless the client does not take them.
+    #[inline]
+    pub(crate) fn see(&mut self, mut bytes: &[u8], resets: &AtomicU32) {
+        while !self.lost {
+            if self.ahead >= bytes.len() {
+                self.ahead -= bytes.len();
+                return;
+            }
+            bytes = &bytes[self.ahead..];
+            let Some(([a, b, c, kind, ..], payload)) = bytes.split_first_chunk::<FRAME_HEADER>() else {
+                self.lost = true;
+                return;
+            };
+            if *kind == RST_STREAM
+                && let Some(reason) = payload.first_chunk()
+                && is_mistake(u32::from_be_bytes(*reason).into())
+            {
+                resets.store(resets.load(Relaxed).saturating_add(1), Relaxed);
+            }
+            self.ahead = FRAME_HEADER + u32::from_be_bytes([0, *a, *b, *c]) as usize;
+        }
+    }
+}
+
+/// Reasons that blame the client (RFC 9113 §7).
+fn is_mistake(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::PROTOCOL_ERROR | Reason::FLOW_CONTROL_ERROR | Reason::STREAM_CLOSED | Reason::FRAME_SIZE_ERROR
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -284,6 +330,30 @@ mod tests {
 
     fn passes_of(watch: &mut FrameWatch, allowance: &Allowance, frames: &[u8], most: u32, written: u64) -> u32 {
         (0..most).take_while(|_| watch.see(frames, allowance, written).is_ok()).count().try_into().expect("few")
+    }
+
+    #[test]
+    fn resets_for_mistakes_of_the_client_are_counted() {
+        let written = [
+            frame(SETTINGS, 0, 0, b""),
+            frame(RST_STREAM, 0, 1, b"\0\0\0\x01"),
+            frame(HEADERS, 4, 3, b"12345"),
+            frame(DATA, 0, 3, &frame(RST_STREAM, 0, 1, b"\0\0\0\x01")),
+            frame(RST_STREAM, 0, 5, b"\0\0\0\x07"),
+            frame(RST_STREAM, 0, 7, b"\0\0\0\x06"),
+        ];
+        let (mut watch, resets) = (ResetWatch::default(), AtomicU32::new(0));
+        written.iter().for_each(|frame| watch.see(frame, &resets));
+        watch.see(&written.concat(), &resets);
+        assert_eq!(resets.load(Relaxed), 4);
+        // A payload that the client takes in pieces.
+        let (head, rest) = written[3].split_at(14);
+        [head, &rest[..3], &rest[3..], &written[5]].iter().for_each(|part| watch.see(part, &resets));
+        assert_eq!(resets.load(Relaxed), 5);
+        // A frame whose beginning is in two: what follows is not guessed at.
+        let (head, rest) = written[3].split_at(5);
+        [head, rest, &written[5]].iter().for_each(|part| watch.see(part, &resets));
+        assert_eq!(resets.load(Relaxed), 5);
     }
 
     #[test]

@@ -30,6 +30,7 @@ mod hop;
 mod listener;
 pub mod metrics;
 mod near;
+mod rarely;
 mod request;
 mod respond;
 mod retry;

@@ -5,6 +5,7 @@ mod address;
 mod bind;
 mod clients;
 mod connection;
+mod counters;
 mod io;
 pub(crate) mod proxy_protocol;
 mod refusal;

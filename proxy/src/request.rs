@@ -215,13 +215,13 @@ async fn answer(
     let switch = if protocol.is_http2() { None } else { Switch::of(head.version, fields.upgrade, upgrade) };
     let body_timeout = settings.client_body_timeout;
     // Over HTTP/2 both sides may speak at once, as in gRPC.
-    let reads_first = policy.request_buffering && !protocol.is_http2() && switch.is_none();
+    let reads_first = policy.request_buffering && !protocol.is_http2();
     let (body, progress, stored) = match body {
         Some(body) if reads_first => {
             // Boxed, so that requests without a body are not as large as those with one.
             let read = Box::pin(Stored::read(body, policy, body_timeout, &deadline));
             let stored = Rc::new(read.await?);
-            let progress = Progress::new(policy, &deadline, body_timeout);
+            let progress = Progress::new(policy, &deadline, Some(body_timeout));
             (RequestBody::stored(&stored, &progress), Some(progress), Some(stored))
         }
         Some(body) => {
@@ -264,6 +264,10 @@ async fn answer(
     };
     hop::strip_response(&mut parts.headers, settings.headers.server);
     settings.headers.hide(&mut parts.headers);
+    if parts.status == StatusCode::NO_CONTENT {
+        // RFC 9110 §8.6: it has none, also where it answers HEAD.
+        parts.headers.remove(header::CONTENT_LENGTH);
+    }
     if let Some(cookie) = cookie {
         parts.headers.append(header::SET_COOKIE, cookie);
     }
@@ -324,7 +328,7 @@ fn switched(
         parts.headers.append(header::SET_COOKIE, cookie);
     }
     parts.version = Version::HTTP_11;
-    let tunnel = Tunnel { client: switch.client, endpoint, idle: policy.read_timeout.max(policy.send_timeout) };
+    let tunnel = Tunnel { client: switch.client, endpoint, idle: policy.read_timeout };
     Ok(Answer::Switched(Response::from_parts(parts, ResponseBody::empty()), tunnel))
 }
 

@@ -6,6 +6,7 @@ mod configuration;
 mod fips;
 mod material;
 mod ocsp;
+mod pem;
 mod policy;
 mod resolver;
 mod session;
@@ -23,6 +24,7 @@ pub use self::{
     },
     fips::{FIPS, NotFips, check_fips, crypto_provider},
     material::{Certificate, CertificateInfo, KeyError, KeyType, MaterialError},
+    pem::BadPem,
     policy::{SessionSettings, Tickets, TlsPolicy, TlsSettings},
     suite::openssl_name,
     tickets::{InvalidTicketKey, TicketKey},

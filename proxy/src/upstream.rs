@@ -30,6 +30,15 @@ pub(crate) struct Target<'a> {
     pub(crate) tls: Option<&'a Arc<UpstreamTls>>,
 }
 
+/// The time that a request under way has.
+pub(crate) trait Clock {
+    /// Part of an answer has come, and the rest has not (nginx's read timeout is between two of them).
+    fn heard(&self);
+
+    /// What it means that the deadline has passed.
+    fn expired(&self) -> ProxyError;
+}
+
 /// A request that got no response.
 pub(crate) struct Unanswered {
     pub(crate) error: ProxyError,

@@ -15,7 +15,7 @@ pub use self::{
 };
 pub(crate) use self::{
     log::{Finished, Line},
-    request::{Scope, cookies},
+    request::{Scope, cookies, request_target},
     session::{Ended, Try},
 };
 use self::{

@@ -8,8 +8,9 @@ use crate::{
     drain::Phase,
     listener::{ClientSlot, Connection, Listener},
     metrics::{Refusal, RouteStats, WorkerMetrics},
+    rarely::{Failures, Rarely},
     stream::{self, Opener, Order, Scratch},
-    table::{Backend, BackendIndex, Endpoint, RouteLabels, Table, UpstreamKeepAlive},
+    table::{Backend, BackendIndex, BackendKey, Endpoint, RouteLabels, Table, UpstreamKeepAlive},
     timeout::{Tick, Timers},
     tls::{Configurations, TlsPolicy},
     upstream::{self, pool::Pool},
@@ -19,7 +20,7 @@ use rand::{RngCore as _, SeedableRng as _, rngs::SmallRng};
 use rustls::ServerConfig;
 use std::{
     cell::{Cell, RefCell},
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     rc::{Rc, Weak},
     sync::Arc,
     time::Duration,
@@ -34,9 +35,6 @@ const HOUSEKEEPING: Duration = Duration::from_secs(1);
 const BUFFERS: usize = 128 << 20;
 const LEAST_BUFFER: usize = 64 << 10;
 const MOST_BUFFER: usize = 512 << 10;
-
-/// How often a worker says that it refuses connections.
-const TELL_EVERY: Duration = Duration::from_secs(10);
 
 /// The state of one worker; everything that runs on its thread shares it.
 #[derive(Debug)]
@@ -58,8 +56,8 @@ pub(crate) struct Worker {
     next_connection: Cell<u64>,
     /// Connections and tunnels that are open.
     open: Cell<usize>,
-    /// When it was last said that connections are refused.
-    told: Cell<Option<Tick>>,
+    refused: Rarely,
+    failures: Failures,
     all_closed: Notify,
 }
 
@@ -108,7 +106,8 @@ impl Worker {
             connections: RefCell::default(),
             next_connection: Cell::new(0),
             open: Cell::new(0),
-            told: Cell::new(None),
+            refused: Rarely::default(),
+            failures: Failures::default(),
             all_closed: Notify::new(),
             handle,
         })
@@ -201,11 +200,19 @@ impl Worker {
 
     /// Says now and then that connections are refused.
     fn tell(&self, client: IpAddr, refusal: Refusal) {
-        let now = self.timers.now();
-        if self.told.get().is_none_or(|told| now.since(told) >= TELL_EVERY) {
-            self.told.set(Some(now));
-            tracing::warn!(%client, reason = refusal.name(), open = self.open.get(), "refusing connections");
+        if let Some(unsaid) = self.refused.due(self.timers.now()) {
+            tracing::warn!(%client, reason = refusal.name(), open = self.open.get(), unsaid, "refusing connections");
         }
+    }
+
+    /// Says now and then that endpoints of a backend fail; none if there was none to try.
+    pub(crate) fn endpoint_failed(
+        &self,
+        backend: &BackendKey,
+        endpoint: Option<SocketAddr>,
+        error: &impl std::fmt::Display,
+    ) {
+        self.failures.note(&self.timers, backend, endpoint, error);
     }
 
     /// Notes a new connection and gives it a number.
@@ -323,6 +330,7 @@ impl Worker {
             self.pool.borrow_mut().sweep(&limits, self.timers.now(), |endpoint| endpoints.contains(endpoint));
             let keys: HashSet<_> = backends().map(|backend| backend.key()).collect();
             self.balancers.borrow_mut().retain(|key| keys.contains(key));
+            self.failures.retain(|key| keys.contains(key));
             swept = Some(Arc::clone(&view.table));
         }
     }

@@ -235,6 +235,19 @@ async fn what_is_refused_is_logged_and_counted() -> Result<()> {
         ("GET /spoilt HTTP/1.1\r\nHost : a.test\r\n\r\n", 400, "bad_request"),
         ("POST /both HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", 400, "bad_request"),
         (&long, 414, "long_request_line"),
+        // What stands behind a head is no part of the line, whoever refuses it.
+        (
+            "POST /coding HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: xchunked\r\n\r\nDELETE /admin HTTP/1.1\r\n\r\n",
+            400,
+            "bad_request",
+        ),
+        (
+            "POST /old HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nDELETE /admin HTTP/1.1\r\n",
+            400,
+            "bad_request",
+        ),
+        ("PUT /huge HTTP/1.1\r\nHost: a.test\r\nContent-Length: 18446744073709551615\r\n\r\nabc", 400, "bad_request"),
+        ("GET http://[::1/ HTTP/1.1\r\nHost: a.test\r\n\r\nDELETE /admin HTTP/1.1\r\n", 400, "bad_request"),
     ] {
         let before =
             stage.site.subject.metric("nginx_ingress_controller_nginx_process_refused_total", &[reason]).await?;
@@ -249,9 +262,18 @@ async fn what_is_refused_is_logged_and_counted() -> Result<()> {
         })
         .await?;
     }
-    for line in ["\"GET /spoilt HTTP/1.1\" 400 ", "\"POST /both HTTP/1.1\" 400 ", "\"GET /xxxxx"] {
+    for line in [
+        "\"GET /spoilt HTTP/1.1\" 400 ",
+        "\"POST /both HTTP/1.1\" 400 ",
+        "\"GET /xxxxx",
+        "\"POST /coding HTTP/1.1\" 400 ",
+        "\"POST /old HTTP/1.0\" 400 ",
+        "\"PUT /huge HTTP/1.1\" 400 ",
+        "\"GET http://[::1/ HTTP/1.1\" 400 ",
+    ] {
         stage.site.subject.log.line(&[line]).await.with_context(|| line.to_owned())?;
     }
+    ensure!(stage.site.subject.log.containing(&["DELETE /admin"]).is_empty(), "a line that nobody asked for");
     Ok(())
 }
 

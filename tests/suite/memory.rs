@@ -7,8 +7,8 @@ use hyper::client::conn::http2::Builder;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rust_nginx_tests::client::{self, Request};
 use rust_nginx_tests::files::{CLASS, CONTROLLER, Site};
-use rust_nginx_tests::objects::{backend, ingress, ingress_class, prefix};
-use rust_nginx_tests::pod::Pod;
+use rust_nginx_tests::objects::{backend, endpoints_at, ingress, ingress_class, prefix, service};
+use rust_nginx_tests::pod::{Http2Pod, Pod};
 use rust_nginx_tests::runner::Test;
 use rust_nginx_tests::subject::Subject;
 use rust_nginx_tests::{tests, wait};
@@ -18,6 +18,7 @@ use tokio::net::TcpStream;
 pub(crate) fn tests() -> Vec<Test> {
     tests![
         stalled_streams_of_one_connection_hold_little,
+        stalled_streams_to_a_pod_of_http2_hold_little,
         slow_readers_hold_little,
         idle_connections_give_their_buffers_back
     ]
@@ -54,11 +55,11 @@ async fn resident(subject: &Subject) -> Result<usize> {
 }
 
 /// Waits until the pod gets rid of nothing more: the kernel's buffers hold much of it.
-async fn stalled(pod: &Pod) -> Result<()> {
+async fn stalled(sent: impl Fn() -> usize) -> Result<()> {
     wait::until("a pod to stall", async || {
-        let before = pod.sent();
+        let before = sent();
         tokio::time::sleep(wait::SETTLE).await;
-        ensure!(pod.sent() == before && before > 0, "it still sends");
+        ensure!(sent() == before && before > 0, "it still sends");
         Ok(())
     })
     .await
@@ -67,8 +68,23 @@ async fn stalled(pod: &Pod) -> Result<()> {
 /// CVE-2019-9511 and relatives: a client that opens many streams and no window.
 async fn stalled_streams_of_one_connection_hold_little() -> Result<()> {
     let (site, pod) = site().await?;
-    let before = resident(&site.subject).await?;
-    let wire = TcpStream::connect(site.subject.http()).await?;
+    hold_little(&site.subject, || pod.sent()).await
+}
+
+/// The windows towards the pod are ours, too.
+async fn stalled_streams_to_a_pod_of_http2_hold_little() -> Result<()> {
+    let pod = Http2Pod::start("a").await?;
+    let app = service("app", 80).app_protocol("grpc");
+    let rules = ingress("web").class(CLASS).host("a.test", [prefix("/", "app")]).build();
+    let endpoints = endpoints_at("app", "", &[pod.address]);
+    let site = Site::start([ingress_class(CLASS, CONTROLLER), app, endpoints, rules]).await?;
+    client::send(site.subject.http(), &Request::get("a.test", "/")).await?.expect(200)?;
+    hold_little(&site.subject, || pod.sent()).await
+}
+
+async fn hold_little(subject: &Subject, sent: impl Fn() -> usize) -> Result<()> {
+    let before = resident(subject).await?;
+    let wire = TcpStream::connect(subject.http()).await?;
     let mut builder = Builder::new(TokioExecutor::new());
     let (mut requests, connection) = builder.initial_stream_window_size(1).handshake(TokioIo::new(wire)).await?;
     let driver = tokio::spawn(connection);
@@ -78,8 +94,8 @@ async fn stalled_streams_of_one_connection_hold_little() -> Result<()> {
         let request = http::Request::get("http://a.test/pod/endless").body(Empty::<Bytes>::new())?;
         responses.push(requests.send_request(request).await?);
     }
-    stalled(&pod).await?;
-    let held = resident(&site.subject).await?.saturating_sub(before);
+    stalled(sent).await?;
+    let held = resident(subject).await?.saturating_sub(before);
     ensure!(held < STREAMS * PER_STREAM, "{STREAMS} streams hold {held} bytes");
     drop(responses);
     driver.abort();
@@ -95,7 +111,7 @@ async fn slow_readers_hold_little() -> Result<()> {
         reader.write_all(b"GET /pod/endless HTTP/1.1\r\nHost: a.test\r\n\r\n").await?;
         readers.push(reader);
     }
-    stalled(&pod).await?;
+    stalled(|| pod.sent()).await?;
     let held = resident(&site.subject).await?.saturating_sub(before);
     ensure!(held < READERS * PER_READER, "{READERS} slow readers hold {held} bytes");
     Ok(())

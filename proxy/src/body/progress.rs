@@ -17,7 +17,8 @@ pub(crate) struct Progress {
     state: Cell<ProgressState>,
     failure: RefCell<Option<ProxyError>>,
     deadline: Rc<Deadline>,
-    client_timeout: Duration,
+    /// `None` where both sides may speak at once: then nobody is late while either does.
+    client_timeout: Option<Duration>,
     send_timeout: Duration,
     read_timeout: Duration,
 }
@@ -35,7 +36,7 @@ pub(super) enum ProgressState {
 // === impl Progress ===
 
 impl Progress {
-    pub(crate) fn new(policy: &Policy, deadline: &Rc<Deadline>, client_timeout: Duration) -> Rc<Self> {
+    pub(crate) fn new(policy: &Policy, deadline: &Rc<Deadline>, client_timeout: Option<Duration>) -> Rc<Self> {
         Rc::new(Self {
             bytes: Cell::new(0),
             limit: policy.max_body.unwrap_or(u64::MAX),
@@ -55,6 +56,13 @@ impl Progress {
             return Err(self.fail(ProxyError::BodyTooLarge));
         }
         Ok(())
+    }
+
+    /// Part of an answer has come: an endpoint that has all of the request gets time for the next part.
+    pub(crate) fn heard(&self) {
+        if self.state.get() == ProgressState::Complete {
+            self.deadline.set(self.read_timeout);
+        }
     }
 
     /// The endpoint has answered: from here on its policy's read timeout is the only one.
@@ -82,7 +90,7 @@ impl Progress {
         }
         self.state.set(state);
         self.deadline.set(match state {
-            ProgressState::WaitingForClient => self.client_timeout,
+            ProgressState::WaitingForClient => self.client_timeout.unwrap_or(self.read_timeout),
             ProgressState::Sending => self.send_timeout,
             ProgressState::Complete | ProgressState::Answered => self.read_timeout,
         });
@@ -111,9 +119,11 @@ impl Progress {
     /// What it means that the deadline has passed.
     pub(crate) fn expired(&self) -> ProxyError {
         match self.state.get() {
-            ProgressState::WaitingForClient => ProxyError::ClientTimeout,
+            ProgressState::WaitingForClient if self.client_timeout.is_some() => ProxyError::ClientTimeout,
             ProgressState::Sending => ProxyError::SendTimeout,
-            ProgressState::Complete | ProgressState::Answered => ProxyError::ReadTimeout,
+            ProgressState::WaitingForClient | ProgressState::Complete | ProgressState::Answered => {
+                ProxyError::ReadTimeout
+            }
         }
     }
 }

@@ -46,16 +46,16 @@ pub(crate) struct ClientBody {
 // === impl RequestBody ===
 
 impl RequestBody {
-    /// What a client sends, as it comes; `trailers` go on.
+    /// What a client sends, as it comes. `duplex`: to an endpoint that may speak at the same time, and understands trailers.
     pub(crate) fn client(
         incoming: Reader,
         policy: &Policy,
         deadline: &Rc<Deadline>,
         client_timeout: Duration,
-        trailers: bool,
+        duplex: bool,
     ) -> (Self, Rc<Progress>) {
-        let progress = Progress::new(policy, deadline, client_timeout);
-        (Self::Client(ClientBody { incoming, progress: Rc::clone(&progress), trailers }), progress)
+        let progress = Progress::new(policy, deadline, (!duplex).then_some(client_timeout));
+        (Self::Client(ClientBody { incoming, progress: Rc::clone(&progress), trailers: duplex }), progress)
     }
 
     /// A body that was read before, from its beginning.

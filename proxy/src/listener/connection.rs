@@ -8,7 +8,7 @@ pub(super) use self::{
     downstream::Downstream,
     protocol::{End, Waiting},
 };
-use super::{clients::ClientSlot, io::IoCounters, proxy_protocol::Proxied, watch::Verdict};
+use super::{clients::ClientSlot, counters::IoCounters, proxy_protocol::Proxied, watch::Verdict};
 use crate::{
     body::Upload,
     metrics::Refusal,
@@ -70,6 +70,8 @@ pub(crate) struct Connection {
     read_before: Cell<u64>,
     /// Since when the rest of a head has been missing.
     head_since: Cell<Option<Tick>>,
+    /// Since when the client has known that it must not ask for more.
+    goodbye: Cell<Option<Tick>>,
 }
 
 // === impl Connection ===
@@ -115,6 +117,7 @@ impl Connection {
     /// The last byte of a response has been handed over, or given up.
     pub(crate) fn request_ended(&self) {
         self.active.set(self.active.get() - 1);
+        self.io.request_ended();
         self.read_before.set(self.io.read());
     }
 

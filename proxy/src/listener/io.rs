@@ -1,18 +1,17 @@
 //! The client side of a connection as hyper sees it: plain or TLS, with what was already read, counted and watched.
 
 use super::{
+    counters::IoCounters,
     socket::Socket,
     watch::{HeadWatch, Verdict, Watch},
 };
-use crate::frames::{Allowance, FrameWatch};
+use crate::frames::{FrameWatch, ResetWatch};
 use bytes::{Buf, Bytes, BytesMut};
 use std::{
     io,
+    mem::MaybeUninit,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed},
-    },
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
@@ -30,27 +29,9 @@ const FIRST_READ: usize = 1024;
 /// How much is read at once of what nobody wants.
 const SKIPPED: usize = 16 << 10;
 
-/// Counters of a connection, above TLS unless they say otherwise. Written by its own worker only; atomics because hyper
-/// wants the IO to be `Send` for upgrades.
-#[derive(Debug, Default)]
-pub(super) struct IoCounters {
-    read: AtomicU64,
-    written: AtomicU64,
-    /// Bytes that the client took, below TLS.
-    taken: AtomicU64,
-    write_blocked: AtomicBool,
-    /// The connection has left HTTP: its two directions close one by one.
-    tunnel: AtomicBool,
-    /// Why the watch stopped the flow, see [`Verdict::code`]; 0 while it flows.
-    verdict: AtomicU8,
-    /// A frame or a header block of HTTP/2 has begun and is not complete.
-    inside: AtomicBool,
-    given_up: AtomicBool,
-    /// All of a request is here, of a client whose socket the reactor does not know: nothing is read until somebody says
-    /// so, and nobody is woken for it.
-    quiet: AtomicBool,
-    allowance: Allowance,
-}
+/// How much of what a client sends behind a request under way is kept until its time comes. It is read to see the client
+/// go: of one that sends more nobody sees it.
+const MOST_AHEAD: usize = 8 << 10;
 
 /// A connection to a client.
 #[derive(Debug)]
@@ -61,6 +42,8 @@ pub(crate) struct ServerIo {
     watch: Watch,
     /// The last write took all it was given: between two frames, as h2 gives whole ones.
     between_frames: bool,
+    /// Frames of HTTP/2 on their way to the client.
+    resets: ResetWatch,
     counters: Arc<IoCounters>,
 }
 
@@ -68,96 +51,6 @@ pub(crate) struct ServerIo {
 enum Stream {
     Plain(Socket),
     Tls(Box<TlsStream<Socket>>),
-}
-
-// === impl IoCounters ===
-
-impl IoCounters {
-    /// Bytes read so far.
-    pub(super) fn read(&self) -> u64 {
-        self.read.load(Relaxed)
-    }
-
-    /// Bytes written so far.
-    pub(super) fn written(&self) -> u64 {
-        self.written.load(Relaxed)
-    }
-
-    /// Bytes that the client took so far, TLS included.
-    pub(super) fn taken(&self) -> u64 {
-        self.taken.load(Relaxed)
-    }
-
-    /// Whether nothing is read: it would only serve to see the client go, and the reactor would have to be told
-    /// of the socket first.
-    pub(super) fn is_quiet(&self) -> bool {
-        self.quiet.load(Relaxed)
-    }
-
-    /// From now on nothing is read, or it is again.
-    pub(super) fn set_quiet(&self, quiet: bool) {
-        self.quiet.store(quiet, Relaxed);
-    }
-
-    /// The client takes nothing: what is left for it goes with the connection.
-    pub(super) fn give_up(&self) {
-        self.given_up.store(true, Relaxed);
-    }
-
-    /// Whether somebody has.
-    pub(super) fn is_given_up(&self) -> bool {
-        self.given_up.load(Relaxed)
-    }
-
-    /// True while the client does not take what we have for it.
-    pub(super) fn write_blocked(&self) -> bool {
-        self.write_blocked.load(Relaxed)
-    }
-
-    /// From now on closing one direction leaves the other open.
-    pub(super) fn become_tunnel(&self) {
-        self.set_quiet(false);
-        self.tunnel.store(true, Relaxed);
-    }
-
-    /// Why nothing is read any more, if so.
-    pub(super) fn verdict(&self) -> Option<Verdict> {
-        match self.verdict.load(Relaxed) {
-            0 => None,
-            code => Verdict::of_code(code),
-        }
-    }
-
-    /// A frame or a header block of HTTP/2 has begun and is not complete.
-    pub(super) fn is_inside(&self) -> bool {
-        self.inside.load(Relaxed)
-    }
-
-    pub(super) fn allowance(&self) -> &Allowance {
-        &self.allowance
-    }
-
-    fn add(counter: &AtomicU64, by: usize) {
-        counter.store(counter.load(Relaxed) + by as u64, Relaxed);
-    }
-
-    fn wrote(&self, result: &Poll<io::Result<usize>>) {
-        if let Poll::Ready(Ok(bytes)) = result {
-            Self::add(&self.written, *bytes);
-        }
-    }
-
-    /// What became of a write to the socket.
-    pub(super) fn took(&self, result: &Poll<io::Result<usize>>) {
-        match result {
-            Poll::Ready(Ok(bytes)) => {
-                Self::add(&self.taken, *bytes);
-                self.write_blocked.store(false, Relaxed);
-            }
-            Poll::Ready(Err(_)) => {}
-            Poll::Pending => self.write_blocked.store(true, Relaxed),
-        }
-    }
 }
 
 // === impl ServerIo ===
@@ -172,7 +65,14 @@ impl ServerIo {
     }
 
     fn over(stream: Stream, counters: Arc<IoCounters>) -> Self {
-        Self { stream, prefix: Bytes::new(), watch: Watch::Nothing, between_frames: true, counters }
+        Self {
+            stream,
+            prefix: Bytes::new(),
+            watch: Watch::Nothing,
+            between_frames: true,
+            resets: ResetWatch::default(),
+            counters,
+        }
     }
 
     /// Watches heads of HTTP/1 from here on.
@@ -195,6 +95,14 @@ impl ServerIo {
         matches!(&self.watch, Watch::Heads(watch) if watch.is_inside_body())
     }
 
+    /// The request line of the last head that was read as a whole, where no other has begun, and the bytes of that head.
+    pub(super) fn last_head(&self) -> Option<(&[u8], usize)> {
+        match &self.watch {
+            Watch::Heads(watch) => watch.last_head(),
+            Watch::Nothing | Watch::Frames(_) => None,
+        }
+    }
+
     /// Goes back to before `read`, which a protocol has read and not used, and forgets the verdict.
     pub(super) fn rewind(&mut self, read: Bytes) {
         if self.prefix.is_empty() {
@@ -204,7 +112,7 @@ impl ServerIo {
             self.prefix = [read, std::mem::take(&mut self.prefix)].concat().into();
         }
         self.watch = Watch::Nothing;
-        self.counters.verdict.store(0, Relaxed);
+        self.counters.begin_anew();
     }
 
     /// What was read and not used by anybody.
@@ -229,25 +137,37 @@ impl ServerIo {
         Ok(self.stream_read(buffer).await? > 0)
     }
 
-    /// Shows the watch what was read; what it objects to is held back.
+    /// Shows the watch what was read; what it objects to is held back, and what belongs to the next request.
     #[inline]
     fn look(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>, before: usize) -> Poll<io::Result<()>> {
         let read = &buf.filled()[before..];
         match &mut self.watch {
             Watch::Nothing => {}
-            Watch::Heads(_) if self.counters.tunnel.load(Relaxed) => self.watch = Watch::Nothing,
-            Watch::Heads(watch) => {
-                if let Err((at, verdict)) = watch.see(read) {
-                    return self.hold_back(buf, before + at, before, verdict);
+            Watch::Heads(_) if self.counters.is_tunnel() => self.watch = Watch::Nothing,
+            Watch::Heads(watch) => match watch.see(read) {
+                Ok(passed) => {
+                    if watch.is_complete() {
+                        let unwatched = matches!(&self.stream, Stream::Plain(socket) if !socket.is_watched());
+                        self.counters.request_complete(unwatched);
+                    }
+                    if passed < read.len() {
+                        self.counters.keep();
+                        self.hold_back(buf, before + passed);
+                    }
                 }
-                if matches!(&self.stream, Stream::Plain(socket) if !socket.is_watched()) {
-                    self.counters.set_quiet(!watch.is_inside_head() && !watch.is_inside_body());
+                Err((at, verdict)) => {
+                    self.hold_back(buf, before + at);
+                    self.counters.stop(verdict);
+                    if at == 0 {
+                        // Nothing read would mean the end of the stream.
+                        return Poll::Pending;
+                    }
                 }
-            }
+            },
             Watch::Frames(watch) => {
                 let counters = &self.counters;
-                let seen = watch.see(read, &counters.allowance, counters.written());
-                counters.inside.store(watch.is_inside(), Relaxed);
+                let seen = watch.see(read, counters.allowance(), counters.written());
+                counters.set_inside(watch.is_inside());
                 if seen.is_err() {
                     return Poll::Ready(Err(self.calm_down(cx)));
                 }
@@ -257,24 +177,33 @@ impl ServerIo {
     }
 
     #[cold]
-    fn hold_back(
-        &mut self,
-        buf: &mut ReadBuf<'_>,
-        from: usize,
-        before: usize,
-        verdict: Verdict,
-    ) -> Poll<io::Result<()>> {
+    fn hold_back(&mut self, buf: &mut ReadBuf<'_>, from: usize) {
         self.prefix = [&buf.filled()[from..], &self.prefix].concat().into();
         buf.set_filled(from);
-        self.counters.verdict.store(verdict.code(), Relaxed);
-        // Nothing read would mean the end of the stream.
-        if from == before { Poll::Pending } else { Poll::Ready(Ok(())) }
+    }
+
+    /// While a request is under way: ready when the client has gone, which reads as nothing.
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.prefix.len() < MOST_AHEAD {
+            let mut room = [MaybeUninit::uninit(); FIRST_READ];
+            let mut read = ReadBuf::uninit(&mut room);
+            ready!(match &mut self.stream {
+                Stream::Plain(stream) => Pin::new(stream).poll_read(cx, &mut read),
+                Stream::Tls(stream) => Pin::new(stream).poll_read(cx, &mut read),
+            })?;
+            if read.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            self.prefix = [&self.prefix, read.filled()].concat().into();
+            self.counters.keep();
+        }
+        Poll::Pending
     }
 
     /// Ends an HTTP/2 connection as h2 would if it could be told to (RFC 9113 §5.4.1).
     #[cold]
     fn calm_down(&mut self, cx: &mut Context<'_>) -> io::Error {
-        self.counters.verdict.store(Verdict::Flood.code(), Relaxed);
+        self.counters.stop(Verdict::Flood);
         if self.between_frames && !self.counters.write_blocked() {
             // The client may not take it: it gets the end of the connection anyway.
             let _ = match &mut self.stream {
@@ -323,8 +252,11 @@ impl AsyncRead for ServerIo {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buf.filled().len();
-        if this.counters.verdict.load(Relaxed) != 0 && !this.counters.tunnel.load(Relaxed) {
+        if this.counters.is_stopped() && !this.counters.is_tunnel() {
             return Poll::Pending;
+        }
+        if this.counters.is_ahead() {
+            return this.poll_gone(cx);
         }
         if this.prefix.is_empty() {
             ready!(match &mut this.stream {
@@ -340,7 +272,7 @@ impl AsyncRead for ServerIo {
             }
         }
         let looked = this.look(cx, buf, before);
-        IoCounters::add(&this.counters.read, buf.filled().len() - before);
+        this.counters.add_read(buf.filled().len() - before);
         looked
     }
 }
@@ -352,7 +284,10 @@ impl AsyncWrite for ServerIo {
             Stream::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
             Stream::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
         };
-        this.between_frames = matches!(result, Poll::Ready(Ok(written)) if written == buf.len());
+        if let (Watch::Frames(_), Poll::Ready(Ok(written))) = (&this.watch, &result) {
+            this.between_frames = *written == buf.len();
+            this.resets.see(&buf[..*written], this.counters.resets());
+        }
         this.counters.wrote(&result);
         result
     }
@@ -367,9 +302,15 @@ impl AsyncWrite for ServerIo {
             Stream::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             Stream::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
         };
-        if matches!(this.watch, Watch::Frames(_)) {
-            let all: usize = bufs.iter().map(|buf| buf.len()).sum();
-            this.between_frames = matches!(result, Poll::Ready(Ok(written)) if written == all);
+        if let (Watch::Frames(_), Poll::Ready(Ok(written))) = (&this.watch, &result) {
+            let mut left = *written;
+            this.between_frames = true;
+            for buf in bufs {
+                let part = left.min(buf.len());
+                this.resets.see(&buf[..part], this.counters.resets());
+                this.between_frames &= part == buf.len();
+                left -= part;
+            }
         }
         this.counters.wrote(&result);
         result
@@ -390,7 +331,7 @@ impl AsyncWrite for ServerIo {
         let this = self.get_mut();
         match &mut this.stream {
             // hyper drops the connection next, and closing sends the same FIN: one system call less.
-            Stream::Plain(_) if !this.counters.tunnel.load(Relaxed) => Poll::Ready(Ok(())),
+            Stream::Plain(_) if !this.counters.is_tunnel() => Poll::Ready(Ok(())),
             Stream::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
             Stream::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }

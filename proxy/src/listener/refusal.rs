@@ -38,8 +38,16 @@ struct Answer {
     title: &'static str,
 }
 
-/// Ends a connection of HTTP/1 that has not ended by itself. `inside`: in the middle of a head.
-pub(super) async fn http1(connection: &Connection, mut io: ServerIo, end: End, inside: bool) {
+/// What is known of the head of a request that is not answered, besides what nobody has read.
+pub(super) struct RefusedHead {
+    /// The rest of it is missing.
+    inside: bool,
+    /// Its request line and its length, where hyper took it as a whole before it looked at most of it.
+    taken: Option<(Vec<u8>, usize)>,
+}
+
+/// Ends a connection of HTTP/1 that has not ended by itself.
+pub(super) async fn http1(connection: &Connection, mut io: ServerIo, end: End, head: &RefusedHead) {
     let mut page = None;
     let (refusal, status) = match &end {
         // The request was answered before its body was here: the client may still be sending it.
@@ -57,7 +65,7 @@ pub(super) async fn http1(connection: &Connection, mut io: ServerIo, end: End, i
         }
         End::Failed(error) if error.is_parse() => (Refusal::BadRequest, StatusCode::BAD_REQUEST),
         // As nginx: nothing is said to the client, nor to the log if there was no head.
-        End::TimedOut(Waiting::Head) if inside => (Refusal::SlowHead, StatusCode::REQUEST_TIMEOUT),
+        End::TimedOut(Waiting::Head) if head.inside => (Refusal::SlowHead, StatusCode::REQUEST_TIMEOUT),
         End::TimedOut(Waiting::Client { .. }) => {
             connection.refused(Refusal::Stalled);
             return debug(connection, &end);
@@ -66,7 +74,8 @@ pub(super) async fn http1(connection: &Connection, mut io: ServerIo, end: End, i
     };
     debug(connection, &end);
     connection.refused(refusal);
-    log(connection, io.unread(), status, page.as_ref().map_or(0, String::len));
+    let (line, length) = head.line(io.unread());
+    log(connection, line, length, status, page.as_ref().map_or(0, String::len));
     if status == StatusCode::REQUEST_TIMEOUT {
         return;
     }
@@ -106,6 +115,12 @@ pub(super) async fn plain_http(mut stream: TcpStream) -> io::Result<()> {
     let mut rest = BytesMut::with_capacity(4096);
     while rest.len() < 64 * 1024 && stream.read_buf(&mut rest).await? > 0 {}
     Ok(())
+}
+
+/// Notes a stream of HTTP/2 that was no request, or whose body broke a rule before there was anybody to tell.
+pub(super) fn stream(connection: &Connection) {
+    tracing::debug!(peer = %connection.peer(), "client broke a rule on a stream, which is reset");
+    connection.refused(Refusal::Protocol);
 }
 
 /// Notes the end of a connection of HTTP/2.
@@ -156,24 +171,44 @@ fn answer(verdict: Verdict) -> Answer {
 }
 
 /// The line that nginx would write: with as much of the request line as there is.
-fn log(connection: &Connection, unread: &[u8], status: StatusCode, bytes_sent: usize) {
+fn log(connection: &Connection, line: &[u8], request_length: usize, status: StatusCode, bytes_sent: usize) {
     let worker = connection.worker();
     worker.metrics().requests.add(1);
     let view = worker.last_view();
     let settings = view.table().settings();
     if settings.access_log {
-        let line = unread.trim_ascii_start().split(|byte| *byte == b'\n').next().unwrap_or_default();
         // Without a request there are no fields to believe, but there may be a PROXY header.
         let client = Client::of(connection, &settings.trust, &Claims::default(), &HeaderMap::new());
         worker.access_log().write(&RefusedEntry {
             format: settings.logs.requests.as_deref(),
             remote: client.address(),
-            line: line.trim_ascii_end(),
+            line,
             status,
             bytes_sent,
-            request_length: unread.len(),
+            request_length,
             duration: connection.time_of_head(),
         });
+    }
+}
+
+// === impl RefusedHead ===
+
+impl RefusedHead {
+    pub(super) fn of(io: &ServerIo, end: &End) -> Self {
+        let is_parse = matches!(end, End::Failed(error) if error.is_parse());
+        let last = if is_parse { io.last_head() } else { None };
+        Self { inside: io.is_inside_head(), taken: last.map(|(line, length)| (line.to_vec(), length)) }
+    }
+
+    /// The request line, as far as it came, and the bytes that came.
+    fn line<'a>(&'a self, unread: &'a [u8]) -> (&'a [u8], usize) {
+        match &self.taken {
+            Some((line, length)) => (line, *length),
+            None => {
+                let line = unread.trim_ascii_start().split(|byte| *byte == b'\n').next().unwrap_or_default();
+                (line.trim_ascii_end(), unread.len())
+            }
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The socket of a client, below TLS: the reactor hears of it when there is something to wait for, and what the client
 //! takes is counted here, where it does take it.
 
-use super::io::IoCounters;
+use super::counters::IoCounters;
 use socket2::SockRef;
 use std::{
     io::{self, ErrorKind, Read as _, Write as _},

@@ -2,7 +2,7 @@
 //! ([`crate::frames`]).
 //!
 //! hyper decides what a message means. A watch only counts, and stops the flow where hyper would be more patient than
-//! we are. It holds back what it objects to and says so in [`super::io::IoCounters`]; the connection does the rest.
+//! we are. It holds back what it objects to and says so in [`super::counters::IoCounters`]; the connection does the rest.
 
 mod head;
 

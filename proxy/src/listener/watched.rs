@@ -9,11 +9,16 @@ use crate::{
 pub(crate) fn heads(limits: HeadLimits, bytes: &[u8], piece: usize) -> Option<(usize, u8)> {
     let mut watch = HeadWatch::new(limits, USUAL_FIELDS);
     let mut before = 0;
-    for part in bytes.chunks(piece) {
-        if let Err((at, verdict)) = watch.see(part) {
-            return Some((before + at, verdict.code()));
+    for mut part in bytes.chunks(piece) {
+        while !part.is_empty() {
+            match watch.see(part) {
+                Ok(passed) => {
+                    before += passed;
+                    part = &part[passed..];
+                }
+                Err((at, verdict)) => return Some((before + at, verdict.code())),
+            }
         }
-        before += part.len();
     }
     None
 }

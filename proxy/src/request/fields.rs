@@ -95,6 +95,9 @@ impl<'a> Fields<'a> {
                 Role::Forwarded => claims.forwarded = true,
             }
         }
+        if fields.names_fields && hop::named_fields(headers).contains(&forwarded::X_REQUEST_ID) {
+            fields.request_id = None;
+        }
         fields
     }
 
@@ -129,13 +132,13 @@ impl<'a> Fields<'a> {
                 Role::Forwarded if keeps_forwarded && !named.contains(name) => {
                     out.add(name, value);
                 }
-                Role::Cookie if self.cookies == 1 => {
+                Role::Cookie if self.cookies == 1 && !named.contains(name) => {
                     out.add(name, value);
                 }
                 _ => {}
             }
         }
-        if self.cookies > 1 {
+        if self.cookies > 1 && !named.contains(&header::COOKIE) {
             join_cookies(headers, out);
         }
     }
@@ -241,15 +244,18 @@ mod tests {
     #[test]
     fn fields_named_in_connection_end_here_but_the_message_stays_intact() {
         let lines = [
-            ("connection", "close, X-Secret, host, content-length"),
+            ("connection", "close, X-Secret, host, content-length, Cookie, content-type, x-request-id"),
             ("connection", "x-other"),
             ("x-secret", "1"),
             ("x-other", "1"),
             ("host", "a"),
             ("content-length", "3"),
+            ("content-type", "text/plain"),
+            ("cookie", "a=1"),
+            ("x-request-id", "mine"),
             ("accept", "*/*"),
         ];
-        assert_eq!(passed(&lines), ["content-length: 3", "accept: */*"]);
+        assert_eq!(passed(&lines), ["content-length: 3", "content-type: text/plain", "accept: */*"]);
     }
 
     #[test]

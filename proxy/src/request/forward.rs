@@ -13,7 +13,7 @@ use crate::{
     timeout::Deadline,
     tls::UpstreamTls,
     upstream::{
-        Target, Unanswered,
+        Clock, Target, Unanswered,
         connect::connect,
         http1::{self, Outgoing},
         http2,
@@ -98,11 +98,6 @@ impl<'a> Destination<'a> {
         self.deadline.set(if self.progress.is_some() { policy.send_timeout } else { policy.read_timeout });
     }
 
-    /// What it means that the deadline has passed.
-    fn expired(&self) -> ProxyError {
-        self.progress.as_ref().map_or(ProxyError::ReadTimeout, |progress| progress.expired())
-    }
-
     /// Whether there will be a body for one more try.
     fn can_repeat_body(&self) -> bool {
         self.progress.is_none() || self.stored.is_some()
@@ -124,6 +119,19 @@ impl<'a> Destination<'a> {
             let timeout = self.policy.read_timeout;
             drop(ResponseBody::upstream(upstream, worker, self.deadline, timeout));
         }
+    }
+}
+
+impl Clock for Destination<'_> {
+    fn heard(&self) {
+        match &self.progress {
+            None => self.deadline.set(self.policy.read_timeout),
+            Some(progress) => progress.heard(),
+        }
+    }
+
+    fn expired(&self) -> ProxyError {
+        self.progress.as_ref().map_or(ProxyError::ReadTimeout, |progress| progress.expired())
     }
 }
 
@@ -195,8 +203,10 @@ pub(super) async fn forward(
             }
             next => {
                 let time = exchange.try_failed(&error);
-                tracing::debug!(%error, endpoint = %endpoint.address, backend = %backend.key(), "try failed");
-                if error.outcome() != Outcome::Final {
+                if error.outcome() == Outcome::Final {
+                    tracing::debug!(%error, endpoint = %endpoint.address, backend = %backend.key(), "try failed");
+                } else {
+                    worker.endpoint_failed(backend.key(), Some(endpoint.address), &error);
                     picker.failed(&picked, time);
                 }
                 tried.push(endpoint);
@@ -240,7 +250,7 @@ async fn attempt(
         },
     };
     destination.start_clock();
-    let response = upstream.send(request, deadline, || destination.expired()).await?;
+    let response = upstream.send(request, deadline, destination).await?;
     Ok(Answered::Http1(response, upstream))
 }
 
@@ -262,7 +272,7 @@ async fn attempt_http2(
         Err(error) => return Err(unsent(error, request.into_body())),
     };
     destination.start_clock();
-    let (response, stream) = http2::send(lease, request, deadline, || destination.expired()).await?;
+    let (response, stream) = http2::send(lease, request, deadline, destination).await?;
     Ok(Answered::Http2(response, Box::new(stream)))
 }
 

@@ -3,6 +3,7 @@
 use crate::{
     table::{BackendKey, Endpoint},
     timeout::Deadline,
+    worker::Worker,
 };
 use std::{
     io::{self, ErrorKind},
@@ -20,10 +21,11 @@ pub(super) async fn connect(
     endpoints: impl Iterator<Item = Endpoint>,
     backend: &BackendKey,
     greeting: &[u8],
-    deadline: &Deadline,
+    (worker, deadline): (&Worker, &Deadline),
     tried: impl Fn(Endpoint, Option<Duration>),
 ) -> io::Result<TcpStream> {
     let mut last = io::Error::new(ErrorKind::NotConnected, "no ready endpoint");
+    let mut any = false;
     for endpoint in endpoints {
         let (address, begun) = (endpoint.address, Instant::now());
         let attempt = deadline.limit(CONNECT, async {
@@ -41,7 +43,11 @@ pub(super) async fn connect(
             None => last = ErrorKind::TimedOut.into(),
         }
         tried(endpoint, None);
-        tracing::debug!(error = %last, endpoint = %address, %backend, "cannot connect");
+        worker.endpoint_failed(backend, Some(address), &format_args!("cannot connect: {last}"));
+        any = true;
+    }
+    if !any {
+        worker.endpoint_failed(backend, None, &last);
     }
     Err(last)
 }

@@ -1,5 +1,6 @@
 //! Certificates of authorities: whom a chain must come from, towards endpoints and from clients.
 
+use super::pem::BadPem;
 use rustls::{
     DistinguishedName,
     pki_types::{CertificateDer, TrustAnchor, UnixTime, pem::PemObject},
@@ -28,7 +29,7 @@ pub enum AuthoritiesError {
     Empty,
     /// A PEM block that cannot be decoded.
     #[error("is not valid PEM: {0}")]
-    Pem(rustls::pki_types::pem::Error),
+    Pem(BadPem),
     /// A certificate that is not X.509.
     #[error("certificate {number} cannot be an authority: {reason}")]
     Unusable {
@@ -47,8 +48,9 @@ impl Authorities {
     /// # Errors
     /// See [`AuthoritiesError`]; messages fit behind the name of the field that holds the text.
     pub fn from_pem(text: &[u8]) -> Result<Self, AuthoritiesError> {
-        let certificates =
-            CertificateDer::pem_slice_iter(text).collect::<Result<Vec<_>, _>>().map_err(AuthoritiesError::Pem)?;
+        let certificates = CertificateDer::pem_slice_iter(text)
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| AuthoritiesError::Pem(error.into()))?;
         if certificates.is_empty() {
             return Err(AuthoritiesError::Empty);
         }

@@ -11,6 +11,7 @@ pub(super) use self::handshake::AskClient;
 use super::{
     Authorities,
     authorities::seconds,
+    pem::BadPem,
     policy::{Fingerprint, Fingerprinter, provider},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -109,7 +110,7 @@ pub enum RevocationListsError {
     Empty,
     /// A PEM block that cannot be decoded.
     #[error("is not valid PEM: {0}")]
-    Pem(rustls::pki_types::pem::Error),
+    Pem(BadPem),
     /// A list that cannot be used.
     #[error("list {number} cannot be used: {reason}")]
     Unusable {
@@ -372,7 +373,7 @@ impl RevocationLists {
     /// See [`RevocationListsError`]; messages fit behind the name of the field that holds the text.
     pub fn from_pem(text: &[u8]) -> Result<Self, RevocationListsError> {
         let lists = CertificateRevocationListDer::pem_slice_iter(text).collect::<Result<Vec<_>, _>>();
-        let lists = lists.map_err(RevocationListsError::Pem)?;
+        let lists = lists.map_err(|error| RevocationListsError::Pem(error.into()))?;
         if lists.is_empty() {
             return Err(RevocationListsError::Empty);
         }

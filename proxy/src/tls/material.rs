@@ -1,5 +1,6 @@
 //! Certificates with their private keys, parsed and checked once, never printable.
 
+use super::pem::BadPem;
 use crate::table::HostName;
 use rustls::{SignatureAlgorithm, pki_types::CertificateDer, sign::CertifiedKey};
 use rustls_pki_types::{PrivateKeyDer, pem::PemObject};
@@ -77,13 +78,13 @@ pub enum MaterialError {
     NoCertificate,
     /// A PEM block that cannot be decoded.
     #[error("the certificate is not valid PEM: {0}")]
-    CertificatePem(rustls_pki_types::pem::Error),
+    CertificatePem(BadPem),
     /// A certificate of the chain is not X.509.
     #[error("the chain is not valid X.509: {0}")]
     X509(String),
     /// No private key block, or one that cannot be decoded.
     #[error("the key holds no PEM block PRIVATE KEY, RSA PRIVATE KEY or EC PRIVATE KEY: {0}")]
-    KeyPem(rustls_pki_types::pem::Error),
+    KeyPem(BadPem),
     /// A key of a kind that we cannot sign with, or that belongs to another certificate.
     #[error("{0}")]
     Key(#[from] KeyError),
@@ -114,11 +115,11 @@ impl Certificate {
     pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Self, MaterialError> {
         let chain = CertificateDer::pem_slice_iter(chain)
             .collect::<Result<Vec<_>, _>>()
-            .map_err(MaterialError::CertificatePem)?;
+            .map_err(|error| MaterialError::CertificatePem(error.into()))?;
         if chain.is_empty() {
             return Err(MaterialError::NoCertificate);
         }
-        let key = PrivateKeyDer::from_pem_slice(key).map_err(MaterialError::KeyPem)?;
+        let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| MaterialError::KeyPem(error.into()))?;
         Self::from_der(chain, key)
     }
 

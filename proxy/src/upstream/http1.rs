@@ -22,7 +22,7 @@ use self::{
     head::{BadHead, Head},
     sending::Sending,
 };
-use super::{Key, Unanswered, UpstreamIo};
+use super::{Clock, Key, Unanswered, UpstreamIo};
 use crate::{
     error::ProxyError,
     timeout::{Deadline, Tick},
@@ -145,18 +145,19 @@ impl Connection {
     }
 
     /// Sends a request and waits for the head of its response, while the request body is still being sent. The caller
-    /// sets the deadline; the request body moves it.
+    /// sets the deadline; the request body moves it, and so does the caller when he is told that part of an answer came.
     pub(crate) async fn send(
         &mut self,
         request: Outgoing,
         deadline: &Deadline,
-        expired: impl Fn() -> ProxyError,
+        clock: &impl Clock,
     ) -> Result<Response<()>, Box<Unanswered>> {
         let Outgoing { head, body, framing, is_head, response_limit, largest_read } = request;
         self.requests += 1;
         self.largest_read = largest_read;
         (self.heard, self.interim, self.interim_bytes) = (false, 0, 0);
         self.sending = Sending::new(head, body, framing);
+        let mut before = (0, 0);
         std::future::poll_fn(|cx| match self.poll_response(cx, response_limit, is_head) {
             Poll::Ready(Ok(response)) => Poll::Ready(Ok(response)),
             Poll::Ready(Err(error)) => {
@@ -164,9 +165,15 @@ impl Connection {
                 let body = if error.is_closed() { self.sending.take_back() } else { None };
                 Poll::Ready(Err(Box::new(Unanswered { error: ProxyError::Upstream(error), body, stale })))
             }
-            Poll::Pending => deadline
-                .poll_expired(cx)
-                .map(|()| Err(Box::new(Unanswered { error: expired(), body: None, stale: false }))),
+            Poll::Pending => {
+                let now = (self.interim, self.read.len());
+                if std::mem::replace(&mut before, now) != now {
+                    clock.heard();
+                }
+                deadline
+                    .poll_expired(cx)
+                    .map(|()| Err(Box::new(Unanswered { error: clock.expired(), body: None, stale: false })))
+            }
         })
         .await
     }

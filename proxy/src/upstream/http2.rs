@@ -26,9 +26,10 @@ use std::{
 };
 use tokio::sync::Notify;
 
-/// Bytes of a response that may wait for a slow client. The connection as a whole has no limit of its own: it would let
-/// the slow clients of some streams hold up all others.
-const STREAM_WINDOW: u32 = 256 * 1024;
+/// Bytes of a response that may wait for a slow client: as many as of an HTTP/1.1 endpoint, since one client can have many
+/// such streams. The connection as a whole has no limit of its own: it would let the slow clients of some streams hold up
+/// all others.
+const STREAM_WINDOW: u32 = 64 * 1024;
 const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
 
 /// Bytes of a request body that may wait for the socket.

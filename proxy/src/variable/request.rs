@@ -8,7 +8,7 @@ use crate::{
     tls::{Judgement, Session},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use http::{HeaderMap, HeaderName, HeaderValue, Version, header, request::Parts};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version, header, request::Parts, uri::PathAndQuery};
 use std::{fmt, net::IpAddr};
 
 /// What variables take their values from.
@@ -203,8 +203,11 @@ impl Variable {
             },
             Self::PassedPort => out(scope.client.map_or(scope.port, |client| client.port_header()).as_bytes()),
             Self::Request => {
-                let pieces = [head.method.as_str().as_bytes(), b" ", target(head), b" ", protocol(head.version)];
-                pieces.into_iter().for_each(out);
+                out(head.method.as_str().as_bytes());
+                out(b" ");
+                request_target(&head.uri, head.version).into_iter().for_each(|part| out(part.as_bytes()));
+                out(b" ");
+                out(protocol(head.version));
             }
             Self::RequestMethod => out(head.method.as_str().as_bytes()),
             Self::Protocol => out(protocol(head.version)),
@@ -270,6 +273,17 @@ impl Vocabulary for Variable {
                 (None, _) => Ok(()),
             },
         }
+    }
+}
+
+/// The target as it stands in the request line, in its parts: HTTP/1 may have it with a scheme and an authority, or only
+/// the latter (RFC 9112 §3.2). A fragment is not kept.
+pub(crate) fn request_target(uri: &Uri, version: Version) -> [&str; 4] {
+    let path = uri.path_and_query().map_or("", PathAndQuery::as_str);
+    match (uri.authority(), uri.scheme_str()) {
+        (Some(authority), Some(scheme)) if version != Version::HTTP_2 => [scheme, "://", authority.as_str(), path],
+        (Some(authority), None) if version != Version::HTTP_2 => ["", "", authority.as_str(), path],
+        _ => ["", "", "", if path.is_empty() { "/" } else { path }],
     }
 }
 

@@ -1,7 +1,7 @@
 //! Request bodies that are read before an endpoint is asked, and those that are not.
 
 use crate::{
-    harness::{Client, Origin, Running, ok},
+    harness::{Client, Origin, Running, nobody, ok},
     http2::{connect, exchange, head, patient},
 };
 use bytes::Bytes;
@@ -30,6 +30,26 @@ fn an_endpoint_hears_of_a_request_when_all_of_it_is_here() {
     assert_eq!(origin.accepted(), 1);
     let echoed = slow.send("world").read().echoed();
     assert_eq!((echoed.start.as_str(), &echoed.body[..]), ("POST /slow HTTP/1.1", &b"helloworld"[..]));
+}
+
+/// Wishing for another protocol changes nothing about a body, as in nginx.
+#[test]
+fn a_body_that_comes_with_an_upgrade_is_read_first() {
+    let origin = Origin::echo();
+    let policy = Policy { max_body: Some(10), ..Policy::default() };
+    let proxy = Running::with(&[origin.address, nobody(), nobody()], policy, Settings::default());
+    for fields in ["Upgrade: foo\r\n", "Upgrade: foo\r\nConnection: upgrade\r\n"] {
+        let head = format!("PUT / HTTP/1.1\r\nHost: a\r\n{fields}Transfer-Encoding: chunked\r\n\r\n");
+        let mut client = proxy.connect();
+        for _ in 0..6 {
+            let echoed = client.send(&head).send("5\r\nhello\r\n0\r\n\r\n").read().echoed();
+            assert_eq!((echoed.header("content-length"), &echoed.body[..]), (Some("5"), &b"hello"[..]));
+        }
+        let before = origin.accepted();
+        client.send(&head).send("8\r\nhellohel\r\n8\r\nlohello!\r\n");
+        assert_eq!(client.read().status(), 413);
+        assert_eq!(origin.accepted(), before);
+    }
 }
 
 #[test]

@@ -90,6 +90,77 @@ fn a_client_that_leaves_is_noticed_while_its_endpoint_says_nothing() {
     }
 }
 
+/// Whatever it has sent behind its request, and whether it closes or resets the connection.
+#[test]
+fn a_client_that_leaves_is_noticed_behind_what_it_sent_ahead() {
+    const NEXT: &str = "GET /next HTTP/1.1\r\nHost: a\r\n\r\n";
+    let (arrived, arrival) = std::sync::mpsc::channel();
+    let (ended, end) = std::sync::mpsc::channel();
+    let origin = Origin::raw(move |stream| {
+        let mut client = Client::new(stream);
+        let request = client.read();
+        let _ = arrived.send(());
+        if request.start.contains("/begun") {
+            client.send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n");
+        }
+        let _ = client.stream.read_to_end(&mut Vec::new());
+        let _ = ended.send(());
+    });
+    let proxy = Running::with(
+        &[origin.address],
+        Policy { read_timeout: PATIENCE * 2, ..Policy::default() },
+        Settings::default(),
+    );
+    for (number, ahead) in ["\r\n", "GET ", NEXT, &NEXT.repeat(20), "nonsense\r\n\r\n"].iter().enumerate() {
+        for path in ["/silent", "/begun"] {
+            for later in [false, true] {
+                let mut client = proxy.connect();
+                let request = format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody");
+                client.send(if later { request.clone() } else { format!("{request}{ahead}") });
+                arrival.recv_timeout(PATIENCE).expect("the request");
+                if path == "/begun" {
+                    client.skip_head();
+                    assert_eq!(client.bytes(12).as_deref(), Some(&b"9\r\ndata: 1\n\n"[..]));
+                }
+                if later {
+                    client.send(ahead);
+                }
+                if number % 2 == 1 {
+                    socket2::SockRef::from(&client.stream).set_linger(Some(Duration::ZERO)).unwrap();
+                }
+                drop(client);
+                end.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("{path}, {ahead:?}, later: {later}"));
+            }
+        }
+    }
+}
+
+#[test]
+fn requests_that_come_ahead_are_answered_in_their_order() {
+    let origin = Origin::echo();
+    let proxy = Running::to(&[origin.address]);
+    let requests: String = (0..200)
+        .map(|number| match number % 3 {
+            0 => format!("GET /{number} HTTP/1.1\r\nHost: a\r\n\r\n"),
+            1 => format!("PUT /{number} HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody\r\n"),
+            _ => {
+                format!("PUT /{number} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n")
+            }
+        })
+        .collect();
+    for piece in [usize::MAX, 1000, 77] {
+        let mut client = proxy.connect();
+        for part in requests.as_bytes().chunks(piece) {
+            client.send(part);
+        }
+        for number in 0..200 {
+            let echoed = client.read().echoed();
+            assert!(echoed.start.ends_with(&format!(" /{number} HTTP/1.1")), "{} instead of {number}", echoed.start);
+            assert_eq!(echoed.body.len(), if number % 3 == 0 { 0 } else { 4 });
+        }
+    }
+}
+
 #[test]
 fn a_dead_endpoint_costs_no_request() {
     let origin = Origin::echo();

@@ -214,6 +214,48 @@ fn streams_that_we_must_reset_end_the_connection() {
     await_refused(&proxy, "flood", 1);
 }
 
+/// What is no request reaches nobody but h2: it is counted nevertheless.
+#[test]
+fn malformed_streams_are_counted() {
+    let origin = Origin::echo();
+    let proxy = Running::with(&[origin.address], Policy::default(), settings(|_| {}));
+    let mut client = Frames::open(&proxy);
+    for (stream, field) in [(1, ("connection", "close")), (3, ("transfer-encoding", "chunked")), (5, ("te", "gzip"))] {
+        client.0.write_all(&headers(stream, &get("/", &[field]))).unwrap();
+        assert_eq!(client.await_frame(3, stream), 1u32.to_be_bytes(), "{field:?}");
+    }
+    client.0.write_all(&headers(7, &get("/", &[]))).unwrap();
+    client.await_frame(1, 7);
+    await_refused(&proxy, "protocol_error", 3);
+}
+
+/// A goodbye has an end, also with a client that answers no PING and therefore gets no second GOAWAY.
+#[test]
+fn a_client_that_goes_on_after_a_goodbye_is_refused_in_the_end() {
+    let origin = Origin::echo();
+    let proxy = Running::with(&[origin.address], Policy::default(), settings(|s| s.keep_alive_requests = 2));
+    let mut client = Frames::open(&proxy);
+    let mut served = 0;
+    let refused = (1u32..).step_by(2).find(|stream| {
+        client.0.write_all(&headers(*stream, &get("/", &[]))).unwrap();
+        loop {
+            match client.next().expect("the connection goes on") {
+                (1, _, id, _) if id == *stream => break,
+                (3, _, id, reason) if id == *stream => {
+                    assert_eq!(reason, REFUSED_STREAM.to_be_bytes());
+                    return true;
+                }
+                _ => {}
+            }
+        }
+        served += 1;
+        std::thread::sleep(Duration::from_millis(50));
+        false
+    });
+    assert!(served > 2 && refused.is_some(), "{served}");
+    assert!(client.goodbye().is_none_or(|reason| reason == NO_ERROR), "and then the connection ends");
+}
+
 /// A client may send requests before it knows how many it may (RFC 9113 §5.1.2).
 #[test]
 fn streams_beyond_the_limit_are_refused_and_the_others_go_on() {

@@ -1,6 +1,8 @@
 //! Connections that leave HTTP.
 
 use crate::harness::{Client, Origin, Running};
+use rust_nginx_proxy::table::{Policy, Settings};
+use std::time::Duration;
 
 #[test]
 fn upgrades_become_tunnels_in_both_directions() {
@@ -32,6 +34,45 @@ fn upgrades_become_tunnels_in_both_directions() {
     }
     client.stream.shutdown(std::net::Shutdown::Write).unwrap();
     assert_eq!(client.bytes(7).unwrap(), b"goodbye");
+    assert!(client.is_closed());
+}
+
+/// A client may speak before it has heard that it may, and what it says waits for whoever agrees.
+#[test]
+fn what_comes_right_behind_an_upgrade_is_for_the_tunnel() {
+    let origin = Origin::raw(|stream| {
+        let mut client = Client::new(stream);
+        client.read();
+        client.send("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n");
+        let early = client.bytes(27).expect("what came early");
+        client.send(early);
+    });
+    let proxy = Running::to(&[origin.address]);
+    let mut client = proxy.connect();
+    client
+        .send("GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\nGET /other HTTP/1.1\r\nA: b\r\n");
+    assert_eq!(client.read().status(), 101);
+    assert_eq!(client.bytes(27).as_deref(), Some(&b"GET /other HTTP/1.1\r\nA: b\r\n"[..]));
+}
+
+/// The idle time of a tunnel is the read timeout, as in nginx, however long sending may take.
+#[test]
+fn a_silent_tunnel_ends_with_the_read_timeout() {
+    let origin = Origin::raw(|stream| {
+        let mut client = Client::new(stream);
+        client.read();
+        client.send("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n");
+        client.bytes(1);
+    });
+    let policy = Policy {
+        read_timeout: Duration::from_millis(200),
+        send_timeout: Duration::from_secs(3600),
+        ..Policy::default()
+    };
+    let proxy = Running::with(&[origin.address], policy, Settings::default());
+    let mut client = proxy.connect();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n");
+    assert_eq!(client.read().status(), 101);
     assert!(client.is_closed());
 }
 

@@ -150,6 +150,33 @@ fn interim_responses_are_bounded() {
     }
 }
 
+/// The read timeout is between two of them, and between two parts of a head, as in nginx.
+#[test]
+fn an_endpoint_that_says_something_has_time_for_the_rest() {
+    let origin = Origin::raw(|stream| {
+        let mut client = Client::new(stream);
+        while client.try_read().is_some() {
+            for part in [
+                "HTTP/1.1 102 P\r\n\r\n",
+                "HTTP/1.1 102 P\r\n\r\n",
+                "HTTP/1.1 2",
+                "00 OK\r\n",
+                "Content-Length: 2\r\n",
+                "\r\nok",
+            ] {
+                thread::sleep(Duration::from_millis(200));
+                client.send(part);
+            }
+        }
+    });
+    let policy = Policy { read_timeout: Duration::from_millis(600), ..once() };
+    let proxy = Running::with(&[origin.address], policy, Settings::default());
+    let mut client = proxy.connect();
+    assert_eq!(client.get("/").text(), "ok");
+    client.send("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody");
+    assert_eq!(client.read().text(), "ok");
+}
+
 /// An endpoint that never comes to an end of them loses its connection; the request is over long before its time.
 #[test]
 fn endless_interim_responses_end_the_connection() {
@@ -351,6 +378,22 @@ fn a_client_of_http10_is_told_when_the_connection_closes() {
             assert!(client.is_closed(), "{wire:?}");
         } else {
             assert_eq!(client.get("/").text(), "hello");
+        }
+    }
+}
+
+/// RFC 9110 §8.6: not even in an answer to HEAD, where nothing else would go wrong.
+#[test]
+fn an_answer_without_content_has_no_length() {
+    for wire in ["HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n", "HTTP/1.1 204 No Content\r\n\r\n"] {
+        let origin = saying(wire, false);
+        let proxy = proxy(&origin);
+        let mut client = proxy.connect();
+        for method in ["HEAD", "GET", "HEAD"] {
+            client.send(format!("{method} / HTTP/1.1\r\nHost: a\r\n\r\n"));
+            assert_eq!(client.line().unwrap(), "HTTP/1.1 204 No Content");
+            let lines: Vec<_> = std::iter::from_fn(|| client.line().filter(|line| !line.is_empty())).collect();
+            assert!(!lines.iter().any(|line| line.to_ascii_lowercase().starts_with("content-length")), "{lines:?}");
         }
     }
 }

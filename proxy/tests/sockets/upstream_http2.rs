@@ -263,6 +263,38 @@ fn both_directions_of_a_stream_move_side_by_side_and_trailers_pass() {
     });
 }
 
+/// Neither has to begin: a client may wait for the first message, and an endpoint for the first word of a client.
+#[test]
+fn silence_of_a_client_is_no_fault_while_its_endpoint_may_speak() {
+    let origin = Http2Origin::start(Setup::default(), |stream| async move {
+        let Stream { request, mut respond, .. } = stream;
+        let mut body = request.into_body();
+        // No head before the client has said something.
+        let first = read(&mut body).await.unwrap();
+        let mut send = respond.send_response(Response::new(()), false).unwrap();
+        send.send_data(first, true).unwrap();
+    });
+    let settings = || Settings { client_body_timeout: Duration::from_millis(100), ..Settings::default() };
+    let patience = Policy { read_timeout: PATIENCE, ..policy(Protocol::Grpc) };
+    let proxy = Running::with(&[origin.address], patience, settings());
+    proxy.runtime.block_on(async {
+        let mut ready = connect(proxy.http()).await.ready().await.unwrap();
+        let (response, mut send) = ready.send_request(head("POST", "/Chat/Talk"), false).unwrap();
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        write(&mut send, Bytes::from_static(b"hello")).await;
+        let mut incoming = patient(response).await.unwrap().into_body();
+        assert_eq!(read(&mut incoming).await.as_deref(), Some(&b"hello"[..]));
+    });
+    // When nobody says anything, it is the endpoint that took too long.
+    let hasty = Policy { read_timeout: Duration::from_millis(200), ..policy(Protocol::Grpc) };
+    let proxy = Running::with(&[origin.address], hasty, settings());
+    proxy.runtime.block_on(async {
+        let mut ready = connect(proxy.http()).await.ready().await.unwrap();
+        let (response, _send) = ready.send_request(head("POST", "/Chat/Talk"), false).unwrap();
+        assert_eq!(patient(response).await.unwrap().status(), 504);
+    });
+}
+
 #[test]
 fn a_client_may_send_all_of_it_before_it_reads_anything() {
     let origin = Http2Origin::start(Setup::default(), |stream| async move {

@@ -3,6 +3,7 @@
 //! | target | answer |
 //! |---|---|
 //! | `/pod.Echo/Talk` | every message back as it comes, then `grpc-status: 0` in trailers, with the TE of the request beside it |
+//! | `/pod/endless` | a body without an end |
 //! | all others | an [`Echo`] in JSON |
 
 use std::convert::Infallible;
@@ -26,6 +27,9 @@ use tokio::task::{JoinHandle, JoinSet};
 use super::{Echo, PORT, digest};
 use crate::address;
 
+/// A part of a body without an end.
+const ENDLESS: &[u8] = &[b'x'; 4096];
+
 type Body = UnsyncBoxBody<Bytes, hyper::Error>;
 
 /// A pod that runs until it is dropped.
@@ -33,6 +37,7 @@ pub struct Http2Pod {
     /// Where it listens.
     pub address: SocketAddr,
     connections: Arc<AtomicUsize>,
+    sent: Arc<AtomicUsize>,
     server: JoinHandle<()>,
 }
 
@@ -53,15 +58,21 @@ impl Http2Pod {
     /// When the address cannot be bound.
     pub async fn start_on(name: &str, address: SocketAddr) -> Result<Self> {
         let listener = TcpListener::bind(address).await.with_context(|| format!("binding {address}"))?;
-        let connections = Arc::new(AtomicUsize::new(0));
-        let server = tokio::spawn(serve(listener, name.into(), Arc::clone(&connections)));
-        Ok(Self { address, connections, server })
+        let (connections, sent) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
+        let server = tokio::spawn(serve(listener, name.into(), Arc::clone(&connections), Arc::clone(&sent)));
+        Ok(Self { address, connections, sent, server })
     }
 
     /// How many connections it has accepted.
     #[must_use]
     pub fn connections(&self) -> usize {
         self.connections.load(SeqCst)
+    }
+
+    /// Bytes of bodies without an end that it got rid of.
+    #[must_use]
+    pub fn sent(&self) -> usize {
+        self.sent.load(SeqCst)
     }
 }
 
@@ -71,20 +82,20 @@ impl Drop for Http2Pod {
     }
 }
 
-async fn serve(listener: TcpListener, name: Arc<str>, count: Arc<AtomicUsize>) {
+async fn serve(listener: TcpListener, name: Arc<str>, count: Arc<AtomicUsize>, sent: Arc<AtomicUsize>) {
     // Connections end with the task that owns this set.
     let mut connections = JoinSet::new();
     loop {
         let Ok((stream, peer)) = listener.accept().await else { continue };
         while connections.try_join_next().is_some() {}
         let number = count.fetch_add(1, SeqCst);
-        connections.spawn(converse(stream, peer, number, Arc::clone(&name)));
+        connections.spawn(converse(stream, peer, number, Arc::clone(&name), Arc::clone(&sent)));
     }
 }
 
 /// How it ends is the test's business, which sees it from the client.
-async fn converse(stream: TcpStream, peer: SocketAddr, number: usize, name: Arc<str>) {
-    let service = service_fn(move |request| answer(request, peer, number, Arc::clone(&name)));
+async fn converse(stream: TcpStream, peer: SocketAddr, number: usize, name: Arc<str>, sent: Arc<AtomicUsize>) {
+    let service = service_fn(move |request| answer(request, peer, number, Arc::clone(&name), Arc::clone(&sent)));
     let _ = http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
 }
 
@@ -93,7 +104,15 @@ async fn answer(
     peer: SocketAddr,
     connection: usize,
     name: Arc<str>,
+    sent: Arc<AtomicUsize>,
 ) -> Result<Response<Body>, Infallible> {
+    if request.uri().path() == "/pod/endless" {
+        let parts = futures::stream::repeat_with(move || {
+            sent.fetch_add(ENDLESS.len(), SeqCst);
+            Ok(Frame::data(Bytes::from_static(ENDLESS)))
+        });
+        return Ok(Response::new(StreamBody::new(parts).boxed_unsync()));
+    }
     if request.uri().path() == "/pod.Echo/Talk" {
         return Ok(talk(request));
     }

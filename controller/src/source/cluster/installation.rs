@@ -68,9 +68,11 @@ impl Installation {
             Own::Unknown => return Facts::default(),
             Own::Missing => return Facts { finding: Some(self.missing()), ..Facts::default() },
         };
-        let zone = pod.node.as_ref().filter(|_| self.zone).and_then(&node).flatten().and_then(|node| node.zone.clone());
+        let own = pod.node.as_ref().filter(|_| self.zone).and_then(|name| Some((name, node(name)?)));
+        let zone = own.and_then(|(_, node)| node?.zone.clone());
+        let finding = own.filter(|_| zone.is_none()).map(|(name, node)| zoneless(name, node.is_some()));
         let addresses = self.addresses.zip(peers).and_then(|(kind, peers)| addresses(kind, peers, node));
-        Facts { zone, addresses, finding: None }
+        Facts { zone, addresses, finding }
     }
 
     fn missing(&self) -> Diagnostic {
@@ -90,6 +92,14 @@ impl Installation {
         );
         Diagnostic::warning(object, Reason::RefNotFound, "", message)
     }
+}
+
+/// Our own node is not there, or says nothing of a zone.
+fn zoneless(name: &Arc<str>, exists: bool) -> Diagnostic {
+    let flag = ObjectRef::named(ObjectKind::Flag, "enable-topology-aware-routing");
+    let what = if exists { "has no label topology.kubernetes.io/zone" } else { "does not exist" };
+    let message = format!("Node {name}, where this pod runs, {what}: endpoints of all zones are used");
+    Diagnostic::warning(flag, Reason::RefNotFound, "", message)
 }
 
 /// Of all nodes where ready pods run. `None` as long as one of them is being looked for, and where nothing is found: this
@@ -200,6 +210,15 @@ mod tests {
         let nodes = [node("n1", &[], &[])];
         assert_eq!(facts(&wanted(None, true), &[&one], &nodes).zone.as_deref(), Some("a"));
         assert_eq!(facts(&wanted(None, false), &[&one], &nodes).zone, None);
+        let message = |nodes: &[Node]| facts(&wanted(None, true), &[&one], nodes).finding.map(|found| found.message);
+        assert_eq!(message(&nodes), None);
+        let nowhere = Node { zone: None, ..node("n1", &[], &[]) };
+        assert_eq!(
+            message(&[nowhere]).as_deref(),
+            Some(
+                "Node n1, where this pod runs, has no label topology.kubernetes.io/zone: endpoints of all zones are used"
+            )
+        );
     }
 
     #[test]

@@ -6,7 +6,8 @@ use crate::{
     listener::{
         address,
         clients::ClientSlot,
-        io::{IoCounters, ServerIo},
+        counters::IoCounters,
+        io::ServerIo,
         proxy_protocol::{self, BadHeader},
         socket::Socket,
     },
@@ -70,6 +71,7 @@ impl Downstream {
             active: Cell::new(0),
             read_before: Cell::new(0),
             head_since: Cell::new(None),
+            goodbye: Cell::new(None),
         });
         Self { connection }
     }

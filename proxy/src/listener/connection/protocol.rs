@@ -5,7 +5,7 @@ use crate::{
     body::ResponseBody,
     listener::{
         io::ServerIo,
-        refusal,
+        refusal::{self, RefusedHead},
         stream::StreamExecutor,
         watch::{HeadWatch, USUAL_FIELDS, Verdict},
     },
@@ -108,7 +108,7 @@ pub(super) async fn http1(connection: Rc<Connection>, mut io: ServerIo) {
         if matches!(end, End::Done) && !connection.lingers.get() && !rest.is_inside_body() {
             return;
         }
-        let inside = rest.is_inside_head();
+        let head = RefusedHead::of(&rest, &end);
         rest.rewind(parts.read_buf);
         match end {
             End::Dozing => match connection.doze(rest).await {
@@ -120,7 +120,7 @@ pub(super) async fn http1(connection: Rc<Connection>, mut io: ServerIo) {
                 io = rest;
             }
             // Rare, and larger than the rest of the connection.
-            end => return Box::pin(refusal::http1(&connection, rest, end, inside)).await,
+            end => return Box::pin(refusal::http1(&connection, rest, end, &head)).await,
         }
     }
 }
@@ -139,9 +139,10 @@ pub(super) async fn http2(connection: Rc<Connection>, mut io: ServerIo) {
         .max_local_error_reset_streams(LOCAL_RESETS)
         .max_send_buf_size(SEND_BUFFER);
     drop(view);
-    let service = connection.service();
+    let service = connection.stream_service();
     let protocol = std::pin::pin!(builder.serve_connection(TokioIo::new(io), service));
     let end = connection.run(protocol).await;
+    connection.note_resets();
     refusal::http2(&connection, &end);
 }
 
@@ -162,6 +163,27 @@ impl Connection {
         service_fn(move |request| Box::pin(request::handle(Rc::clone(&connection), request)))
     }
 
+    /// The same for HTTP/2, where a client may go on asking after our goodbye: its requests are refused in a way that lets it
+    /// ask elsewhere (RFC 9113 §8.7).
+    fn stream_service(
+        self: &Rc<Self>,
+    ) -> impl HttpService<Incoming, ResBody = ResponseBody, Error = h2::Error, Future: 'static> + use<> {
+        let connection = Rc::clone(self);
+        service_fn(move |request| {
+            let connection = Rc::clone(&connection);
+            Box::pin(async move {
+                if connection.time_since_goodbye() > GOODBYE {
+                    return Err(h2::Reason::REFUSED_STREAM.into());
+                }
+                request::handle(connection, request).await.map_err(|never| match never {})
+            })
+        })
+    }
+
+    fn time_since_goodbye(&self) -> Duration {
+        self.goodbye.get().map_or(Duration::ZERO, |since| self.worker.timers().now().since(since))
+    }
+
     /// Runs a protocol to its end under the deadlines of the connection.
     async fn run<P: Protocol>(&self, mut protocol: Pin<&mut P>) -> End {
         let mut waiting = None;
@@ -174,6 +196,7 @@ impl Connection {
                 // A connection that has not brought its first request yet still gets to: it was accepted.
                 if !closing && self.requests.get() > 0 && self.is_last_request() {
                     closing = true;
+                    self.goodbye.set(Some(self.worker.timers().now()));
                     protocol.as_mut().graceful_shutdown();
                 }
                 if let Poll::Ready(result) = protocol.as_mut().poll_done(cx) {
@@ -186,10 +209,13 @@ impl Connection {
                     // What stood behind it can be read now, or never.
                     continue;
                 }
-                if self.active.get() == 0 && self.io.is_quiet() {
-                    // The next request is wanted now; or what was read was none, but blank lines before one.
+                if !P::FRAMES && self.active.get() == 0 && self.io.take_due() {
+                    // The next request is wanted now.
                     self.io.set_quiet(false);
                     continue;
+                }
+                if P::FRAMES {
+                    self.note_resets();
                 }
                 if P::FRAMES && self.io.allowance().is_spent() {
                     let now = self.worker.timers().now();
@@ -244,6 +270,11 @@ impl Connection {
             }
         })
         .await
+    }
+
+    /// Streams that h2 has reset: it tells nobody else.
+    fn note_resets(&self) {
+        (0..self.io.take_resets()).for_each(|_| refusal::stream(self));
     }
 
     /// Waits until there is something to read; `None` when the connection has ended meanwhile.

@@ -16,6 +16,9 @@ const KEPT: usize = 40;
 /// Bytes that cannot hold more fields than usual: `a:` and a bare LF are the shortest.
 const SHORT: usize = 3 * USUAL_FIELDS as usize;
 
+/// Bytes of a head that are kept for the log.
+const MOST_START: usize = 2048;
+
 const CONTENT_LENGTH: &[u8] = b"content-length:";
 const TRANSFER_ENCODING: &[u8] = b"transfer-encoding:";
 
@@ -34,8 +37,14 @@ pub(in crate::listener) struct HeadWatch {
     begun: bool,
     has_length: bool,
     has_coding: bool,
+    /// The last byte that was seen is the last one of a request.
+    complete: bool,
     length: u64,
     kept: [u8; KEPT],
+    /// The current head, or the last one, from its beginning: the request line, and what may follow it.
+    start: Vec<u8>,
+    /// Bytes of the last head that was complete.
+    last_head: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,8 +84,11 @@ impl HeadWatch {
             begun: false,
             has_length: false,
             has_coding: false,
+            complete: false,
             length: 0,
             kept: [0; KEPT],
+            start: Vec::new(),
+            last_head: 0,
         }
     }
 
@@ -90,10 +102,29 @@ impl HeadWatch {
         self.state != State::Head
     }
 
-    /// Looks at what was read. On an objection, says from which byte on the rest is to be held back.
+    /// The last byte that was seen is the last one of a request.
+    pub(in crate::listener) fn is_complete(&self) -> bool {
+        self.complete
+    }
+
+    /// The request line of the head that was seen last as a whole, and the bytes of that head; `None` while one has begun.
+    pub(in crate::listener) fn last_head(&self) -> Option<(&[u8], usize)> {
+        let line = self.start.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        (!self.is_inside_head() && self.last_head > 0).then_some((trim_end(line), self.last_head))
+    }
+
+    /// Looks at what was read, up to the end of a request: says how much of it that is. The rest is to be shown when its
+    /// time has come. On an objection, says from which byte on the rest is to be held back.
     #[inline]
-    pub(in crate::listener) fn see(&mut self, bytes: &[u8]) -> Result<(), (usize, Verdict)> {
-        if self.is_between_heads() && self.holds_nothing(bytes) { Ok(()) } else { self.follow(bytes) }
+    pub(in crate::listener) fn see(&mut self, bytes: &[u8]) -> Result<usize, (usize, Verdict)> {
+        self.complete = self.is_between_heads() && self.is_plain(bytes);
+        if self.complete {
+            self.start.clear();
+            self.start.extend_from_slice(&bytes[..bytes.len().min(MOST_START)]);
+            self.last_head = bytes.len();
+            return Ok(bytes.len());
+        }
+        self.follow(bytes)
     }
 
     #[inline]
@@ -101,31 +132,35 @@ impl HeadWatch {
         self.state == State::Head && self.head == 0 && self.line == 0
     }
 
-    /// Nearly all that is ever read is whole heads of requests without a body: no line of them is one of the two fields.
-    fn holds_nothing(&self, bytes: &[u8]) -> bool {
+    /// Nearly all that is ever read is the whole head of one request without a body: no line of it is one of the two
+    /// fields, and the empty one is the last.
+    fn is_plain(&self, bytes: &[u8]) -> bool {
         // No line is longer than all of them.
-        if bytes.len() > self.limits.line as usize || !bytes.ends_with(b"\n\r\n") {
+        if bytes.len() > self.limits.line as usize || !bytes.ends_with(b"\n\r\n") || is_line_end(bytes[0]) {
             return false;
         }
+        let lines_but_last = &bytes[..bytes.len() - "\r\n".len()];
         // Too short for many fields: a look at pairs of bytes, of which the compiler makes vectors, costs half of what
         // going from line to line does.
-        if bytes.len() <= SHORT && !begins_like_framing(bytes) {
+        if bytes.len() <= SHORT && !may_need_following(lines_but_last) {
             return true;
         }
         let mut lines = 0;
-        for end in memchr_iter(b'\n', bytes) {
+        for end in memchr_iter(b'\n', lines_but_last) {
             lines += 1;
-            if bytes.get(end + 1..).is_some_and(is_framing) {
+            let next = &lines_but_last[end + 1..];
+            if is_framing(next) || next.first().is_some_and(|first| is_line_end(*first)) {
                 return false;
             }
         }
         lines <= self.most_fields
     }
 
-    /// Line by line, and through bodies.
-    fn follow(&mut self, bytes: &[u8]) -> Result<(), (usize, Verdict)> {
+    /// Line by line, and through the body.
+    fn follow(&mut self, bytes: &[u8]) -> Result<usize, (usize, Verdict)> {
+        self.complete = false;
         let mut at = 0;
-        while at < bytes.len() {
+        while at < bytes.len() && !self.complete {
             let rest = &bytes[at..];
             at += match self.state {
                 State::Head => match memchr(b'\n', rest) {
@@ -135,27 +170,49 @@ impl HeadWatch {
                 .map_err(|verdict| (at, verdict))?,
                 State::Sized(left) => {
                     let passed = left.min(rest.len() as u64);
-                    self.state = if passed == left { State::Head } else { State::Sized(left - passed) };
+                    if passed == left {
+                        self.message_ends();
+                    } else {
+                        self.state = State::Sized(left - passed);
+                    }
                     usize::try_from(passed).unwrap_or(rest.len())
                 }
                 State::Chunked(chunk) => self.chunk(chunk, rest),
                 State::Over => rest.len(),
             };
         }
-        Ok(())
+        Ok(at)
+    }
+
+    fn message_ends(&mut self) {
+        self.state = State::Head;
+        self.complete = true;
     }
 
     /// A line whose end is not here yet.
     fn line_goes_on(&mut self, part: &[u8]) -> Result<(), Verdict> {
         self.grow(part.len())?;
         self.keep(part, part.len());
+        self.note_request_line(part);
         Ok(())
+    }
+
+    /// Keeps the request line, for the log: hyper takes the head out of its buffer before it looks at most of it.
+    fn note_request_line(&mut self, part: &[u8]) {
+        if self.begun {
+            return;
+        }
+        if self.line as usize == part.len() {
+            self.start.clear();
+        }
+        self.start.extend_from_slice(part);
     }
 
     /// The rest of a line, or all of it, with its end.
     #[inline]
     fn line_ends(&mut self, part: &[u8]) -> Result<(), Verdict> {
         self.grow(part.len())?;
+        self.note_request_line(part);
         let line = std::mem::take(&mut self.line);
         self.head += line;
         if line as usize == part.len() {
@@ -224,11 +281,12 @@ impl HeadWatch {
         if self.has_length && self.has_coding {
             return Err(Verdict::Framing);
         }
-        self.state = match self.length {
-            _ if self.has_coding => State::Chunked(Chunk::Size(0)),
-            0 => State::Head,
-            length => State::Sized(length),
-        };
+        match self.length {
+            _ if self.has_coding => self.state = State::Chunked(Chunk::Size(0)),
+            0 => self.message_ends(),
+            length => self.state = State::Sized(length),
+        }
+        self.last_head = self.head as usize;
         (self.head, self.fields, self.length) = (0, 0, 0);
         (self.begun, self.has_length, self.has_coding) = (false, false, false);
         Ok(())
@@ -262,7 +320,7 @@ impl HeadWatch {
             },
             Chunk::Trailer(begun) => match rest[0] {
                 b'\n' if !begun => {
-                    self.state = State::Head;
+                    self.message_ends();
                     return 1;
                 }
                 b'\r' if !begun => (chunk, 1),
@@ -282,13 +340,20 @@ impl HeadWatch {
     }
 }
 
-/// Whether a line begins with the first letter of one of the two fields.
-fn begins_like_framing(bytes: &[u8]) -> bool {
+/// Whether a line begins with the first letter of one of the two fields, or is empty.
+fn may_need_following(bytes: &[u8]) -> bool {
     let pairs = bytes.iter().zip(bytes.get(1..).unwrap_or_default());
     pairs.fold(0u8, |found, (end, first)| {
-        let first = first | 0x20;
-        found | (u8::from(*end == b'\n') & (u8::from(first == b'c') | u8::from(first == b't')))
+        let letter = first | 0x20;
+        // No field begins with a control character: that is the end of a line, or something to look at.
+        let other = u8::from(letter == b'c') | u8::from(letter == b't') | u8::from(*first < b' ');
+        found | (u8::from(*end == b'\n') & other)
     }) != 0
+}
+
+#[inline]
+fn is_line_end(byte: u8) -> bool {
+    byte == b'\r' || byte == b'\n'
 }
 
 #[inline]
@@ -311,10 +376,11 @@ fn is_field(line: &[u8], name: &[u8]) -> bool {
     line.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name))
 }
 
-/// RFC 9112 §6.2: digits, and nothing else.
+/// RFC 9112 §6.2: digits, and nothing else. As in nginx no more than a file may have: hyper has its own, odd limit.
 fn length(value: &[u8]) -> Option<u64> {
     let digits = std::str::from_utf8(value.trim_ascii()).ok()?;
-    Some(digits).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))?.parse().ok()
+    let length = Some(digits).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))?.parse().ok();
+    length.filter(|length| i64::try_from(*length).is_ok())
 }
 
 #[cfg(test)]

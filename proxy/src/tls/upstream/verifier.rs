@@ -23,6 +23,23 @@ pub(super) struct ChainVerifier {
     algorithms: WebPkiSupportedAlgorithms,
 }
 
+/// What is wrong with a certificate in rustls's words: the endpoint learns the usual reasons from the alert, the log all of
+/// them.
+fn reason(error: webpki::Error) -> CertificateError {
+    match error {
+        webpki::Error::UnknownIssuer => CertificateError::UnknownIssuer,
+        webpki::Error::CertExpired { time, not_after } => CertificateError::ExpiredContext { time, not_after },
+        webpki::Error::CertNotValidYet { time, not_before } => {
+            CertificateError::NotValidYetContext { time, not_before }
+        }
+        webpki::Error::CertNotValidForName(context) => {
+            CertificateError::NotValidForNameContext { expected: context.expected, presented: context.presented }
+        }
+        webpki::Error::CertRevoked => CertificateError::Revoked,
+        error => CertificateError::Other(OtherError(Arc::new(error))),
+    }
+}
+
 // === impl Unverified ===
 
 impl Unverified {
@@ -106,9 +123,7 @@ impl ServerCertVerifier for ChainVerifier {
     ) -> Result<ServerCertVerified, Error> {
         match self.verify(end_entity, intermediates, now) {
             Ok(()) => Ok(ServerCertVerified::assertion()),
-            // The endpoint learns the usual reasons from the alert, the log all of them.
-            Err(webpki::Error::UnknownIssuer) => Err(CertificateError::UnknownIssuer.into()),
-            Err(error) => Err(CertificateError::Other(OtherError(Arc::new(error))).into()),
+            Err(error) => Err(reason(error).into()),
         }
     }
 

@@ -1,7 +1,7 @@
 //! One request and its response on a stream. Dropping it before its end resets the stream.
 
 use super::{
-    super::Unanswered,
+    super::{Clock, Unanswered},
     Lease,
     upload::{Detached, Stopped, Upload},
 };
@@ -29,7 +29,7 @@ pub(crate) async fn send(
     lease: Lease,
     request: Request<RequestBody>,
     deadline: &Deadline,
-    expired: impl Fn() -> ProxyError,
+    clock: &impl Clock,
 ) -> Result<(Response<()>, Exchange), Box<Unanswered>> {
     let (head, body) = request.into_parts();
     let ends = body.is_end_stream();
@@ -52,7 +52,7 @@ pub(crate) async fn send(
             Poll::Pending if sent == Some(Poll::Ready(Err(Stopped::ByClient))) => {
                 Poll::Ready(Ok(Err(Reason::CANCEL.into())))
             }
-            Poll::Pending => deadline.poll_expired(cx).map(|()| Err(expired())),
+            Poll::Pending => deadline.poll_expired(cx).map(|()| Err(clock.expired())),
         }
     })
     .await;

@@ -5,18 +5,34 @@ const LIMITS: HeadLimits = HeadLimits { line: 100, total: 300 };
 
 /// What the watch says when the bytes come in pieces of `piece`, and how far it let them pass.
 fn seen(bytes: &[u8], piece: usize) -> (usize, Option<Verdict>) {
+    passed(bytes, piece, HeadWatch::see)
+}
+
+fn passed(
+    bytes: &[u8],
+    piece: usize,
+    see: impl Fn(&mut HeadWatch, &[u8]) -> Result<usize, (usize, Verdict)>,
+) -> (usize, Option<Verdict>) {
     let mut watch = HeadWatch::new(LIMITS, USUAL_FIELDS);
-    for (index, part) in bytes.chunks(piece).enumerate() {
-        if let Err((at, verdict)) = watch.see(part) {
-            return (index * piece + at, Some(verdict));
+    let mut before = 0;
+    for mut part in bytes.chunks(piece) {
+        while !part.is_empty() {
+            match see(&mut watch, part) {
+                Ok(passed) => {
+                    assert!(passed == part.len() || watch.is_complete(), "it stops behind a request, and nowhere else");
+                    before += passed;
+                    part = &part[passed..];
+                }
+                Err((at, verdict)) => return (before + at, Some(verdict)),
+            }
         }
     }
-    (bytes.len(), None)
+    (before, None)
 }
 
 /// The short way says the same as the long one.
 fn followed(bytes: &[u8]) -> Option<Verdict> {
-    HeadWatch::new(LIMITS, USUAL_FIELDS).follow(bytes).err().map(|(_, verdict)| verdict)
+    passed(bytes, bytes.len().max(1), HeadWatch::follow).1
 }
 
 /// The same verdict in one piece, byte by byte, and in between.
@@ -120,7 +136,46 @@ fn what_is_held_back_is_never_a_whole_head() {
     let mut watch = HeadWatch::new(limits, USUAL_FIELDS);
     let head = format!("GET / HTTP/1.1\n{fields}\n");
     assert_eq!(watch.see(head.as_bytes()), Err((head.len() - 4, Verdict::ManyFields)));
-    assert_eq!(HeadWatch::new(limits, USUAL_FIELDS + 1).see(head.as_bytes()), Ok(()));
+    assert_eq!(HeadWatch::new(limits, USUAL_FIELDS + 1).see(head.as_bytes()), Ok(head.len()));
+}
+
+/// Where requests end, one by one, and what is known of their heads.
+#[test]
+fn a_request_is_shown_to_its_end_and_no_further() {
+    for (requests, ends) in [
+        ("GET /a HTTP/1.1\r\nHost: a\r\n\r\n|GET /b HTTP/1.1\r\nHost: a\r\n\r\n|", true),
+        ("GET /a HTTP/1.1\nHost: a\n\n|GET /b HTTP/1.1\n\n|\r\n", false),
+        ("GET /a HTTP/1.1\r\n\n|\r\n\r\nGET /b HTTP/1.1\r\n\r\n|", true),
+        ("\r\nPOST /a HTTP/1.1\r\nContent-Length: 5\r\n\r\n12\r\n3|\r\n\r\n", false),
+        (
+            "POST /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nA: b\r\n\r\n|GET /b HTTP/1.1\r\n\r\n|",
+            true,
+        ),
+        ("POST /a HTTP/1.1\r\nContent-Length: 0\r\n\r\n|GET", false),
+    ] {
+        let parts: Vec<&str> = requests.split('|').collect();
+        let whole = parts.concat();
+        for piece in 1..=whole.len() {
+            let mut watch = HeadWatch::new(LIMITS, USUAL_FIELDS);
+            let (mut found, mut lines) = (vec![String::new()], Vec::new());
+            for mut part in whole.as_bytes().chunks(piece) {
+                while !part.is_empty() {
+                    let passed = watch.see(part).expect("no objection");
+                    found.last_mut().expect("one").push_str(&String::from_utf8_lossy(&part[..passed]));
+                    if watch.is_complete() {
+                        found.push(String::new());
+                        let (line, length) = watch.last_head().expect("a head");
+                        lines.push((String::from_utf8_lossy(line).into_owned(), length));
+                    }
+                    part = &part[passed..];
+                }
+            }
+            assert_eq!(found, parts, "in pieces of {piece}");
+            assert!(lines[0].0.ends_with(" /a HTTP/1.1") && lines[0].1 >= 18, "in pieces of {piece}: {lines:?}");
+            assert_eq!(lines.get(1).is_some_and(|line| line.0 == "GET /b HTTP/1.1"), parts.len() > 2, "{lines:?}");
+            assert_eq!(watch.is_complete(), ends, "in pieces of {piece}: {whole:?}");
+        }
+    }
 }
 
 proptest! {
