@@ -192,6 +192,28 @@ impl Making<'_, '_> {
         }
     }
 
+    /// Whoever has another `spec.defaultBackend` than the Ingress that answers what no rule matches is told.
+    fn complain_about_default_backends(&mut self, claims: &[Claim], speaker: IngressId) {
+        let speaks = &self.inputs.roster.get(speaker).ingress;
+        let host = if self.host_label.is_empty() { "the catch-all host" } else { &self.host_label };
+        let mut told = vec![speaker];
+        for by in claims.iter().map(|claim| claim.by) {
+            let ingress = &self.inputs.roster.get(by).ingress;
+            let same =
+                ingress.name.namespace == speaks.name.namespace && ingress.default_backend == speaks.default_backend;
+            if ingress.default_backend.is_none() || same || told.contains(&by) {
+                continue;
+            }
+            told.push(by);
+            let message = format!(
+                "what no path of {host} matches is up to the older Ingress {}, and does not come here",
+                speaks.name
+            );
+            let (object, field) = (about_ingress(&ingress.name), Place::DefaultBackend.field());
+            self.found.push(Diagnostic::warning(object, Reason::Conflict, field, message));
+        }
+    }
+
     /// What answers the paths that no rule matches: the `spec.defaultBackend` of the oldest Ingress on the host, whose
     /// host it is, else the global default backend. It carries the settings of that Ingress, so that a path that does not
     /// exist asks for the same password. On the catch-all host, which is nobody's, the oldest one that has such a backend
@@ -219,6 +241,9 @@ impl Making<'_, '_> {
             }
             None => context.refuse.map(|status| Filter::Refuse(Refuse { status })).into_iter().collect(),
         };
+        if let Some((id, _)) = speaker {
+            self.complain_about_default_backends(claims, id);
+        }
         let own = speaker.and_then(|(id, by)| Some((id, by.ingress.default_backend.as_ref()?)));
         let Some((id, backend)) = own else {
             labels.service = default_backend.service.clone();
