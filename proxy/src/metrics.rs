@@ -7,6 +7,7 @@ mod collector;
 mod series;
 
 pub use self::collector::{ConstantLabels, ProxyCollector};
+use self::series::Cell;
 pub(crate) use self::series::{Durations, Refusal, RouteStats, WorkerMetrics};
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -17,6 +18,21 @@ pub struct Metrics {
     workers: Mutex<Vec<Arc<WorkerMetrics>>>,
 }
 
+/// Sums over all workers: what nginx's `stub_status` shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Totals {
+    /// Client connections so far, also those that were closed at once.
+    pub(crate) accepted: u64,
+    /// Those that were not.
+    pub(crate) handled: u64,
+    /// Requests so far.
+    pub(crate) requests: u64,
+    /// Client connections that are open.
+    pub(crate) open: u64,
+    /// Those of them with a request. hyper does not tell reading a request from writing its response.
+    pub(crate) busy: u64,
+}
+
 // === impl Metrics ===
 
 impl Metrics {
@@ -25,6 +41,24 @@ impl Metrics {
         let worker = Arc::new(WorkerMetrics::default());
         self.workers.lock().push(Arc::clone(&worker));
         worker
+    }
+
+    pub(crate) fn totals(&self) -> Totals {
+        let workers = self.workers();
+        let total =
+            |cell: fn(&WorkerMetrics) -> &Cell| -> u64 { workers.iter().map(|worker| cell(worker).get()).sum() };
+        let of_connection = Refusal::ALL.into_iter().filter(|refusal| refusal.is_of_connection());
+        let unhandled: u64 =
+            of_connection.map(|refusal| workers.iter().map(|worker| worker.refused(refusal).get()).sum::<u64>()).sum();
+        let accepted = total(|worker| &worker.accepted);
+        let open = accepted.wrapping_sub(total(|worker| &worker.closed));
+        Totals {
+            accepted,
+            handled: accepted.saturating_sub(unhandled),
+            requests: total(|worker| &worker.requests),
+            open,
+            busy: total(|worker| &worker.active).min(open),
+        }
     }
 
     fn workers(&self) -> Vec<Arc<WorkerMetrics>> {

@@ -37,10 +37,15 @@ use crate::{
 use http::{HeaderValue, Request, Response, StatusCode, Version, header, request::Parts};
 use http_body::Body as _;
 use hyper::{body::Incoming, upgrade::OnUpgrade};
-use std::{convert::Infallible, rc::Rc};
+use std::{
+    convert::Infallible,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    rc::Rc,
+};
 
-/// Prefix of the health check on the traffic ports, for hosts that nobody declared.
+/// Prefix of the health check on the traffic ports, for hosts that nobody declared; and of nginx's `stub_status` there.
 const HEALTH_CHECK: &str = "/healthz";
+const STUB_STATUS: &str = "/nginx_status";
 
 /// What becomes of a request.
 enum Answer {
@@ -64,6 +69,7 @@ struct Known<'a> {
 enum Found<'a> {
     Route(HeaderValue, &'a VirtualHost, &'a Route),
     HealthCheck,
+    StubStatus,
 }
 
 /// Answers one request. The account of the exchange goes with the response body; when the client goes away first, this
@@ -163,6 +169,10 @@ async fn answer(
     let (host, virtual_host, route) = match find(table, &head, &fields) {
         Ok(Found::Route(host, virtual_host, route)) => (host, virtual_host, route),
         Ok(Found::HealthCheck) => return Ok(Answer::Local(respond::healthy())),
+        Ok(Found::StubStatus) if is_local(client.address()) => {
+            return Ok(Answer::Local(respond::stub_status(connection.worker().totals())));
+        }
+        Ok(Found::StubStatus) => return Ok(Answer::Local(respond::status(StatusCode::FORBIDDEN))),
         Err(error) => {
             known.note(settings, fields.host, None, exchange);
             return Err(error);
@@ -294,13 +304,23 @@ fn find<'a>(table: &'a Table, head: &Parts, fields: &Fields<'_>) -> Result<Found
     let host = target::host(head, fields)?;
     let path = target::path(head, limits)?;
     let virtual_host = table.virtual_host(host.to_str().unwrap_or_default());
-    if *virtual_host.host() == HostMatch::Any && path.starts_with(HEALTH_CHECK) {
-        return Ok(Found::HealthCheck);
+    if *virtual_host.host() == HostMatch::Any {
+        if path.starts_with(HEALTH_CHECK) {
+            return Ok(Found::HealthCheck);
+        }
+        if path.starts_with(STUB_STATUS) {
+            return Ok(Found::StubStatus);
+        }
     }
     match virtual_host.route(&path) {
         Some(route) => Ok(Found::Route(host, virtual_host, route)),
         None => Err(ProxyError::BadRequest("the target is not a path")),
     }
+}
+
+/// Whom ingress-nginx shows how busy it is.
+fn is_local(client: IpAddr) -> bool {
+    client == Ipv4Addr::LOCALHOST || client == Ipv6Addr::LOCALHOST
 }
 
 /// As ingress-nginx counts: only hosts that are declared literally, or a client could make up series at will.

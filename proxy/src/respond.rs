@@ -1,6 +1,6 @@
 //! Answers that the proxy makes itself.
 
-use crate::body::ResponseBody;
+use crate::{body::ResponseBody, metrics::Totals};
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 
@@ -35,6 +35,19 @@ pub(crate) fn redirect(code: StatusCode, location: HeaderValue) -> Response<Resp
 pub(crate) fn healthy() -> Response<ResponseBody> {
     let mut response = Response::new(ResponseBody::empty());
     response.headers_mut().insert(header::CONTENT_TYPE, HTML);
+    response
+}
+
+/// How busy the process is, in the form of nginx's `stub_status`.
+pub(crate) fn stub_status(totals: Totals) -> Response<ResponseBody> {
+    let Totals { accepted, handled, requests, open, busy } = totals;
+    let text = format!(
+        "Active connections: {open} \nserver accepts handled requests\n {accepted} {handled} {requests} \n\
+         Reading: 0 Writing: {busy} Waiting: {} \n",
+        open - busy
+    );
+    let mut response = Response::new(ResponseBody::full(Bytes::from(text)));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     response
 }
 

@@ -7,7 +7,7 @@ use crate::{
     balance::{Balancers, State},
     drain::Phase,
     listener::{ClientSlot, Connection, Listener},
-    metrics::{Refusal, RouteStats, WorkerMetrics},
+    metrics::{Refusal, RouteStats, Totals, WorkerMetrics},
     rarely::{Failures, Rarely},
     stream::{self, Opener, Order, Scratch},
     table::{Backend, BackendIndex, BackendKey, Endpoint, RouteLabels, Table, UpstreamKeepAlive},
@@ -203,6 +203,11 @@ impl Worker {
         if let Some(unsaid) = self.refused.due(self.timers.now()) {
             tracing::warn!(%client, reason = refusal.name(), open = self.open.get(), unsaid, "refusing connections");
         }
+    }
+
+    /// Sums over all workers.
+    pub(crate) fn totals(&self) -> Totals {
+        self.handle.metrics().totals()
     }
 
     /// Says now and then that endpoints of a backend fail; none if there was none to try.

@@ -1,8 +1,7 @@
 //! The cells as metric families of the Prometheus text format.
 
-use super::series::{
-    Cell, Histogram, LENGTH_BUCKETS, Refusal, SIZE_BUCKETS, Series, SeriesKey, TIME_BUCKETS, WorkerMetrics,
-};
+use super::Totals;
+use super::series::{Histogram, LENGTH_BUCKETS, Refusal, SIZE_BUCKETS, Series, SeriesKey, TIME_BUCKETS, WorkerMetrics};
 use crate::{Handle, table::RouteLabels};
 use prometheus::{
     core::{Collector, Desc},
@@ -115,23 +114,18 @@ impl ProxyCollector {
     }
 
     fn process_families(&self, workers: &[Arc<WorkerMetrics>]) -> Vec<proto::MetricFamily> {
-        let total = |cell: fn(&WorkerMetrics) -> &Cell| -> u64 { workers.iter().map(|w| cell(w).get()).sum() };
-        let accepted = total(|worker| &worker.accepted);
-        let open = accepted.wrapping_sub(total(|worker| &worker.closed));
-        let active = total(|worker| &worker.active).min(open);
+        let Totals { accepted, handled, requests, open, busy } = self.handle.metrics().totals();
         let with = |name: &str, value: &str| self.labels(vec![label(name, value)]);
 
         let mut connections =
             family("nginx_process_connections", "Client connections by state", proto::MetricType::GAUGE);
-        // hyper does not tell reading a request from writing its response: a busy connection counts as writing.
-        for (state, value) in [("active", open), ("reading", 0), ("writing", active), ("waiting", open - active)] {
+        for (state, value) in [("active", open), ("reading", 0), ("writing", busy), ("waiting", open - busy)] {
             connections.mut_metric().push(gauge(with("state", state), value));
         }
         let mut connections_total =
             family("nginx_process_connections_total", "Client connections since start", proto::MetricType::COUNTER);
         let of = |refusal: Refusal| -> u64 { workers.iter().map(|worker| worker.refused(refusal).get()).sum() };
-        let unhandled: u64 = Refusal::ALL.into_iter().filter(|refusal| refusal.is_of_connection()).map(of).sum();
-        for (state, value) in [("accepted", accepted), ("handled", accepted.saturating_sub(unhandled))] {
+        for (state, value) in [("accepted", accepted), ("handled", handled)] {
             connections_total.mut_metric().push(counter(with("state", state), value));
         }
         let mut refused = family(
@@ -144,13 +138,13 @@ impl ProxyCollector {
         }
         let mut requests_total =
             family("nginx_process_requests_total", "Requests since start", proto::MetricType::COUNTER);
-        requests_total.mut_metric().push(counter(self.labels(Vec::new()), total(|worker| &worker.requests)));
+        requests_total.mut_metric().push(counter(self.labels(Vec::new()), requests));
         let mut proxy_errors = family(
             "proxy_protocol_errors_total",
             "Connections closed because they did not begin with a PROXY header",
             proto::MetricType::COUNTER,
         );
-        let errors = total(|worker| &worker.proxy_protocol_errors);
+        let errors = workers.iter().map(|worker| worker.proxy_protocol_errors.get()).sum();
         proxy_errors.mut_metric().push(counter(self.labels(Vec::new()), errors));
         vec![connections, connections_total, requests_total, proxy_errors, refused]
     }

@@ -32,6 +32,24 @@ fn value(message: &Message, name: &str) -> String {
     values.collect::<Vec<_>>().join("|")
 }
 
+/// ingress-nginx's `location /nginx_status`: on hosts that nobody declared, and for its own machine alone.
+#[test]
+fn how_busy_it_is_is_for_the_own_machine() {
+    let origin = Origin::echo();
+    let settings = Settings { trust: everything(), ..Settings::default() };
+    let proxy = Running::with(&[origin.address], Policy::default(), settings);
+    let mut client = proxy.connect();
+    assert_eq!(client.get("/").status(), 200);
+    let status = client.get("/nginx_status");
+    assert_eq!((status.status(), status.header("content-type")), (200, Some("text/plain")));
+    assert_eq!(
+        status.text(),
+        "Active connections: 1 \nserver accepts handled requests\n 1 1 2 \nReading: 0 Writing: 1 Waiting: 0 \n"
+    );
+    client.send("GET /nginx_status HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 198.51.100.9\r\n\r\n");
+    assert_eq!(client.read().status(), 403);
+}
+
 #[test]
 fn addresses_are_followed_from_right_to_left_through_trusted_proxies() {
     let cases = [
