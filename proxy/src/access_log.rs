@@ -101,7 +101,7 @@ pub(crate) struct RefusedEntry<'a> {
 }
 
 /// Bytes of the line of a refused request that are logged.
-const REFUSED_LINE: usize = 2048;
+pub(crate) const REFUSED_LINE: usize = 2048;
 
 // === impl Attempt ===
 

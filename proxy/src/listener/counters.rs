@@ -24,8 +24,9 @@ pub(super) struct IoCounters {
     /// A frame or a header block of HTTP/2 has begun and is not complete.
     inside: AtomicBool,
     given_up: AtomicBool,
-    /// Where HTTP/1 is, see [`Phase`].
-    phase: AtomicU8,
+    /// A request of HTTP/1 is here as a whole and not over: what comes belongs to the next one. It is kept until then: while
+    /// hyper has bytes that it cannot use yet, it does not look whether the client is still there.
+    ahead: AtomicBool,
     /// Streams that were reset for a mistake of the client and nobody has noted yet.
     resets: AtomicU32,
     /// Something was read that belongs to the next request.
@@ -34,19 +35,6 @@ pub(super) struct IoCounters {
     /// so, and nobody is woken for it.
     quiet: AtomicBool,
     allowance: Allowance,
-}
-
-/// What the next byte of a client of HTTP/1 belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-enum Phase {
-    /// A request that is not here as a whole, if there is one.
-    Open = 0,
-    /// The request after the one that is here as a whole. It is kept until that one is over: while hyper has bytes that it
-    /// cannot use yet, it does not look whether the client is still there.
-    Ahead = 1,
-    /// The same after that one is over, and nobody is going to be woken for it.
-    Due = 2,
 }
 
 // === impl IoCounters ===
@@ -93,13 +81,9 @@ impl IoCounters {
         self.write_blocked.load(Relaxed)
     }
 
-    fn set_phase(&self, phase: Phase) {
-        self.phase.store(phase as u8, Relaxed);
-    }
-
     /// A request is here as a whole; `unwatched`: of a socket that the reactor does not know.
     pub(super) fn request_complete(&self, unwatched: bool) {
-        self.set_phase(Phase::Ahead);
+        self.ahead.store(true, Relaxed);
         if unwatched {
             self.set_quiet(true);
         }
@@ -107,7 +91,7 @@ impl IoCounters {
 
     /// What comes now belongs to the request after one that is under way.
     pub(super) fn is_ahead(&self) -> bool {
-        self.phase.load(Relaxed) == Phase::Ahead as u8
+        self.ahead.load(Relaxed)
     }
 
     /// Something has come that belongs to the next request.
@@ -117,17 +101,16 @@ impl IoCounters {
 
     /// A request is over: the next one may be read.
     pub(super) fn request_ended(&self) {
-        if self.is_ahead() {
-            let is_due = self.quiet.load(Relaxed) || self.kept.load(Relaxed);
-            self.set_phase(if is_due { Phase::Due } else { Phase::Open });
-        }
+        self.ahead.store(false, Relaxed);
     }
 
-    /// True once when there is, or may be, a next request that nobody is going to be woken for.
+    /// While no request is under way: true once when there is, or may be, one that nobody is going to be woken for.
     pub(super) fn take_due(&self) -> bool {
-        let is_due = self.phase.load(Relaxed) != Phase::Open as u8;
+        // The rest of a body may have come after the answer.
+        self.request_ended();
+        let is_due = self.quiet.load(Relaxed) || self.kept.load(Relaxed);
         if is_due {
-            self.set_phase(Phase::Open);
+            self.set_quiet(false);
             self.kept.store(false, Relaxed);
         }
         is_due
@@ -145,7 +128,7 @@ impl IoCounters {
     /// From now on closing one direction leaves the other open.
     pub(super) fn become_tunnel(&self) {
         self.set_quiet(false);
-        self.set_phase(Phase::Open);
+        self.request_ended();
         self.tunnel.store(true, Relaxed);
     }
 
@@ -165,7 +148,7 @@ impl IoCounters {
     /// The protocol is made anew.
     pub(super) fn begin_anew(&self) {
         self.verdict.store(0, Relaxed);
-        self.set_phase(Phase::Open);
+        self.request_ended();
     }
 
     /// Where resets are counted.

@@ -53,6 +53,18 @@ enum Stream {
     Tls(Box<TlsStream<Socket>>),
 }
 
+// === impl Stream ===
+
+impl Stream {
+    #[inline]
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
 // === impl ServerIo ===
 
 impl ServerIo {
@@ -187,10 +199,7 @@ impl ServerIo {
         while self.prefix.len() < MOST_AHEAD {
             let mut room = [MaybeUninit::uninit(); FIRST_READ];
             let mut read = ReadBuf::uninit(&mut room);
-            ready!(match &mut self.stream {
-                Stream::Plain(stream) => Pin::new(stream).poll_read(cx, &mut read),
-                Stream::Tls(stream) => Pin::new(stream).poll_read(cx, &mut read),
-            })?;
+            ready!(self.stream.poll_read(cx, &mut read))?;
             if read.filled().is_empty() {
                 return Poll::Ready(Ok(()));
             }
@@ -259,10 +268,7 @@ impl AsyncRead for ServerIo {
             return this.poll_gone(cx);
         }
         if this.prefix.is_empty() {
-            ready!(match &mut this.stream {
-                Stream::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
-                Stream::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
-            })?;
+            ready!(this.stream.poll_read(cx, buf))?;
         } else {
             let length = this.prefix.len().min(buf.remaining());
             buf.put_slice(&this.prefix[..length]);

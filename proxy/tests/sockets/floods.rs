@@ -229,11 +229,32 @@ fn malformed_streams_are_counted() {
     await_refused(&proxy, "protocol_error", 3);
 }
 
-/// A goodbye has an end, also with a client that answers no PING and therefore gets no second GOAWAY.
+/// However short each of them is.
 #[test]
-fn a_client_that_goes_on_after_a_goodbye_is_refused_in_the_end() {
+fn a_connection_with_requests_is_not_idle() {
     let origin = Origin::echo();
-    let proxy = Running::with(&[origin.address], Policy::default(), settings(|s| s.keep_alive_requests = 2));
+    let settings = settings(|s| s.keep_alive = Duration::from_secs(1));
+    let proxy = Running::with(&[origin.address], Policy::default(), settings);
+    let mut client = Frames::open(&proxy);
+    for stream in (1..81).step_by(2) {
+        client.0.write_all(&headers(stream, &get("/", &[]))).unwrap();
+        loop {
+            let (kind, flags, id, _) = client.next().expect("the connection goes on");
+            assert_ne!(kind, 7, "GOAWAY");
+            if (kind, flags & 1, id) == (0, 1, stream) {
+                break;
+            }
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    client.await_frame(7, 0);
+}
+
+/// Asks on and on, without an answer to any PING, and therefore gets no second GOAWAY: it is refused in the end, and the
+/// connection ends with it. `first` is what happens after the first answer.
+fn goes_on_after_a_goodbye(settings: Settings, first: impl Fn(&mut Frames)) {
+    let origin = Origin::echo();
+    let proxy = Running::with(&[origin.address], Policy::default(), settings);
     let mut client = Frames::open(&proxy);
     let mut served = 0;
     let refused = (1u32..).step_by(2).find(|stream| {
@@ -249,11 +270,25 @@ fn a_client_that_goes_on_after_a_goodbye_is_refused_in_the_end() {
             }
         }
         served += 1;
+        if served == 1 {
+            first(&mut client);
+        }
         std::thread::sleep(Duration::from_millis(50));
         false
     });
     assert!(served > 2 && refused.is_some(), "{served}");
-    assert!(client.goodbye().is_none_or(|reason| reason == NO_ERROR), "and then the connection ends");
+    assert!(client.goodbye().is_none_or(|reason| reason == NO_ERROR));
+}
+
+#[test]
+fn a_goodbye_after_the_last_request_has_an_end() {
+    goes_on_after_a_goodbye(settings(|s| s.keep_alive_requests = 2), |_| ());
+}
+
+#[test]
+fn a_goodbye_after_an_idle_time_has_an_end() {
+    let settings = settings(|s| s.keep_alive = Duration::from_secs(1));
+    goes_on_after_a_goodbye(settings, |client| _ = client.await_frame(7, 0));
 }
 
 /// A client may send requests before it knows how many it may (RFC 9113 §5.1.2).

@@ -34,8 +34,8 @@ pub(in crate::listener) enum Waiting {
     Request { quiet: bool },
     /// For the rest of a request head.
     Head,
-    /// For the next request.
-    Idle,
+    /// For the next request; counts those so far. Over HTTP/2 nobody may look at the connection while one is under way.
+    Idle { requests: u32 },
     /// For the rest of a body that nobody wants; counts what was read.
     Rest { read: u64 },
     /// For the client to take bytes; counts what it took.
@@ -180,6 +180,16 @@ impl Connection {
         })
     }
 
+    /// The client is told not to ask for more.
+    fn say_goodbye<P: Protocol>(&self, protocol: Pin<&mut P>) {
+        self.goodbye.set(Some(self.worker.timers().now()));
+        protocol.graceful_shutdown();
+    }
+
+    fn is_closing(&self) -> bool {
+        self.goodbye.get().is_some()
+    }
+
     fn time_since_goodbye(&self) -> Duration {
         self.goodbye.get().map_or(Duration::ZERO, |since| self.worker.timers().now().since(since))
     }
@@ -187,22 +197,21 @@ impl Connection {
     /// Runs a protocol to its end under the deadlines of the connection.
     async fn run<P: Protocol>(&self, mut protocol: Pin<&mut P>) -> End {
         let mut waiting = None;
-        let mut closing = false;
+        // One that is made anew has to be told, too.
+        self.goodbye.set(None);
         let mut refilled = self.worker.timers().now();
-        let keep_alive = self.limit_of(Waiting::Idle).unwrap_or_default();
-        let dozes = |now, ends: bool| !P::FRAMES && now == Waiting::Idle && !ends && keep_alive > DOZE;
+        let keep_alive = self.keep_alive();
+        let dozes = |now, ends: bool| !P::FRAMES && matches!(now, Waiting::Idle { .. }) && !ends && keep_alive > DOZE;
         std::future::poll_fn(|cx| {
             loop {
                 // A connection that has not brought its first request yet still gets to: it was accepted.
-                if !closing && self.requests.get() > 0 && self.is_last_request() {
-                    closing = true;
-                    self.goodbye.set(Some(self.worker.timers().now()));
-                    protocol.as_mut().graceful_shutdown();
+                if !self.is_closing() && self.requests.get() > 0 && self.is_last_request() {
+                    self.say_goodbye(protocol.as_mut());
                 }
                 if let Poll::Ready(result) = protocol.as_mut().poll_done(cx) {
                     return Poll::Ready(result.map_or_else(End::Failed, |()| End::Done));
                 }
-                if !closing && self.requests.get() > 0 && self.is_last_request() {
+                if !self.is_closing() && self.requests.get() > 0 && self.is_last_request() {
                     continue;
                 }
                 if !P::FRAMES && self.poll_rest(cx).is_ready() {
@@ -211,7 +220,6 @@ impl Connection {
                 }
                 if !P::FRAMES && self.active.get() == 0 && self.io.take_due() {
                     // The next request is wanted now.
-                    self.io.set_quiet(false);
                     continue;
                 }
                 if P::FRAMES {
@@ -230,7 +238,7 @@ impl Connection {
                     return Poll::Ready(End::Stopped(verdict));
                 }
                 let now = self.waiting(P::FRAMES);
-                let draining = self.worker.is_draining();
+                let (closing, draining) = (self.is_closing(), self.worker.is_draining());
                 if waiting != Some((now, draining)) {
                     if now != Waiting::Head {
                         self.head_since.set(None);
@@ -257,10 +265,9 @@ impl Connection {
                     self.give_up_rest();
                     continue;
                 }
-                if now == Waiting::Idle && !closing {
-                    closing = true;
+                if matches!(now, Waiting::Idle { .. }) && !closing {
                     waiting = None;
-                    protocol.as_mut().graceful_shutdown();
+                    self.say_goodbye(protocol.as_mut());
                     continue;
                 }
                 if let Waiting::Client { .. } = now {
@@ -279,7 +286,7 @@ impl Connection {
 
     /// Waits until there is something to read; `None` when the connection has ended meanwhile.
     async fn doze(&self, mut io: ServerIo) -> Option<ServerIo> {
-        self.deadline.set(self.limit_of(Waiting::Idle).unwrap_or_default().saturating_sub(DOZE));
+        self.deadline.set(self.keep_alive().saturating_sub(DOZE));
         let awake = std::future::poll_fn(|cx| {
             if self.is_last_request() {
                 return Poll::Ready(false);
@@ -307,8 +314,13 @@ impl Connection {
         } else if self.requests.get() == 0 || self.has_begun(frames) {
             Waiting::Head
         } else {
-            Waiting::Idle
+            Waiting::Idle { requests: self.requests.get() }
         }
+    }
+
+    /// How long the client may let a connection wait for its next request.
+    fn keep_alive(&self) -> Duration {
+        self.worker.last_view().table().settings().keep_alive
     }
 
     /// Part of something is here.
@@ -322,7 +334,7 @@ impl Connection {
         match waiting {
             Waiting::Request { quiet } => quiet.then_some(WATCH),
             Waiting::Head => Some(settings.client_header_timeout),
-            Waiting::Idle => Some(settings.keep_alive),
+            Waiting::Idle { .. } => Some(settings.keep_alive),
             Waiting::Rest { .. } => Some(refusal::LINGER),
             Waiting::Client { .. } => Some(settings.limits.send_timeout),
         }

@@ -4,7 +4,7 @@
 //! through is parsed, and may be refused, by hyper; where the two disagree, hyper's strictness decides.
 
 use super::Verdict;
-use crate::table::HeadLimits;
+use crate::{access_log::REFUSED_LINE, table::HeadLimits};
 use memchr::{memchr, memchr_iter};
 
 /// Fields that hyper parses without allocating.
@@ -15,9 +15,6 @@ const KEPT: usize = 40;
 
 /// Bytes that cannot hold more fields than usual: `a:` and a bare LF are the shortest.
 const SHORT: usize = 3 * USUAL_FIELDS as usize;
-
-/// Bytes of a head that are kept for the log.
-const MOST_START: usize = 2048;
 
 const CONTENT_LENGTH: &[u8] = b"content-length:";
 const TRANSFER_ENCODING: &[u8] = b"transfer-encoding:";
@@ -41,7 +38,8 @@ pub(in crate::listener) struct HeadWatch {
     complete: bool,
     length: u64,
     kept: [u8; KEPT],
-    /// The current head, or the last one, from its beginning: the request line, and what may follow it.
+    /// The current head, or the last one, from its beginning: as much of the request line as the log shows, and what may
+    /// follow it.
     start: Vec<u8>,
     /// Bytes of the last head that was complete.
     last_head: usize,
@@ -120,7 +118,7 @@ impl HeadWatch {
         self.complete = self.is_between_heads() && self.is_plain(bytes);
         if self.complete {
             self.start.clear();
-            self.start.extend_from_slice(&bytes[..bytes.len().min(MOST_START)]);
+            self.start.extend_from_slice(&bytes[..bytes.len().min(REFUSED_LINE)]);
             self.last_head = bytes.len();
             return Ok(bytes.len());
         }
@@ -205,7 +203,8 @@ impl HeadWatch {
         if self.line as usize == part.len() {
             self.start.clear();
         }
-        self.start.extend_from_slice(part);
+        let room = REFUSED_LINE - self.start.len();
+        self.start.extend_from_slice(&part[..part.len().min(room)]);
     }
 
     /// The rest of a line, or all of it, with its end.
