@@ -45,19 +45,16 @@ impl Metrics {
 
     pub(crate) fn totals(&self) -> Totals {
         let workers = self.workers();
-        let total =
-            |cell: fn(&WorkerMetrics) -> &Cell| -> u64 { workers.iter().map(|worker| cell(worker).get()).sum() };
         let of_connection = Refusal::ALL.into_iter().filter(|refusal| refusal.is_of_connection());
-        let unhandled: u64 =
-            of_connection.map(|refusal| workers.iter().map(|worker| worker.refused(refusal).get()).sum::<u64>()).sum();
-        let accepted = total(|worker| &worker.accepted);
-        let open = accepted.wrapping_sub(total(|worker| &worker.closed));
+        let unhandled: u64 = of_connection.map(|refusal| total(&workers, |worker| worker.refused(refusal))).sum();
+        let accepted = total(&workers, |worker| &worker.accepted);
+        let open = accepted.wrapping_sub(total(&workers, |worker| &worker.closed));
         Totals {
             accepted,
             handled: accepted.saturating_sub(unhandled),
-            requests: total(|worker| &worker.requests),
+            requests: total(&workers, |worker| &worker.requests),
             open,
-            busy: total(|worker| &worker.active).min(open),
+            busy: total(&workers, |worker| &worker.active).min(open),
         }
     }
 
@@ -70,4 +67,9 @@ impl Metrics {
     pub fn open_connections(&self) -> u64 {
         self.workers().iter().map(|worker| worker.open()).sum()
     }
+}
+
+/// The sum of a cell over all workers.
+fn total(workers: &[Arc<WorkerMetrics>], cell: impl Fn(&WorkerMetrics) -> &Cell) -> u64 {
+    workers.iter().map(|worker| cell(worker).get()).sum()
 }

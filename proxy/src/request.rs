@@ -169,7 +169,8 @@ async fn answer(
     let (host, virtual_host, route) = match find(table, &head, &fields) {
         Ok(Found::Route(host, virtual_host, route)) => (host, virtual_host, route),
         Ok(Found::HealthCheck) => return Ok(Answer::Local(respond::healthy())),
-        Ok(Found::StubStatus) if is_local(client.address()) => {
+        // Also the connection: what trusted proxies say of a client must not open it.
+        Ok(Found::StubStatus) if is_local(client.address()) && is_local(connection.peer()) => {
             return Ok(Answer::Local(respond::stub_status(connection.worker().totals())));
         }
         Ok(Found::StubStatus) => return Ok(Answer::Local(respond::status(StatusCode::FORBIDDEN))),

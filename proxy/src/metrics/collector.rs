@@ -1,7 +1,7 @@
 //! The cells as metric families of the Prometheus text format.
 
-use super::Totals;
 use super::series::{Histogram, LENGTH_BUCKETS, Refusal, SIZE_BUCKETS, Series, SeriesKey, TIME_BUCKETS, WorkerMetrics};
+use super::{Totals, total};
 use crate::{Handle, table::RouteLabels};
 use prometheus::{
     core::{Collector, Desc},
@@ -124,7 +124,6 @@ impl ProxyCollector {
         }
         let mut connections_total =
             family("nginx_process_connections_total", "Client connections since start", proto::MetricType::COUNTER);
-        let of = |refusal: Refusal| -> u64 { workers.iter().map(|worker| worker.refused(refusal).get()).sum() };
         for (state, value) in [("accepted", accepted), ("handled", handled)] {
             connections_total.mut_metric().push(counter(with("state", state), value));
         }
@@ -134,7 +133,9 @@ impl ProxyCollector {
             proto::MetricType::COUNTER,
         );
         for refusal in Refusal::ALL {
-            refused.mut_metric().push(counter(with("reason", refusal.name()), of(refusal)));
+            refused
+                .mut_metric()
+                .push(counter(with("reason", refusal.name()), total(workers, |worker| worker.refused(refusal))));
         }
         let mut requests_total =
             family("nginx_process_requests_total", "Requests since start", proto::MetricType::COUNTER);
@@ -144,7 +145,7 @@ impl ProxyCollector {
             "Connections closed because they did not begin with a PROXY header",
             proto::MetricType::COUNTER,
         );
-        let errors = workers.iter().map(|worker| worker.proxy_protocol_errors.get()).sum();
+        let errors = total(workers, |worker| &worker.proxy_protocol_errors);
         proxy_errors.mut_metric().push(counter(self.labels(Vec::new()), errors));
         vec![connections, connections_total, requests_total, proxy_errors, refused]
     }

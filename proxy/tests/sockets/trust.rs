@@ -1,12 +1,13 @@
 //! What is believed about a client, and what endpoints are told about it.
 
-use crate::harness::{Message, Origin, Running, table, table_with};
+use crate::harness::{Client, Message, Origin, Running, table, table_with};
 use http::{HeaderName, HeaderValue, StatusCode};
 use rust_nginx_proxy::{
     filter::{Filter, HttpsRedirect},
     table::{FieldValue, Fields, Headers, Names, Policy, Server, Settings, Trust, TrustedPeers},
     variable::Template,
 };
+use std::net::SocketAddr;
 
 fn peers(networks: &[&str]) -> TrustedPeers {
     TrustedPeers::new(networks.iter().map(|network| network.parse().unwrap()))
@@ -48,6 +49,13 @@ fn how_busy_it_is_is_for_the_own_machine() {
     );
     client.send("GET /nginx_status HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 198.51.100.9\r\n\r\n");
     assert_eq!(client.read().status(), 403);
+    // Nor does a trusted proxy elsewhere open it by what it says.
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, 2], 0)).into()).unwrap();
+    socket.connect(&proxy.http().into()).unwrap();
+    let mut proxied = Client::new(socket.into());
+    proxied.send("GET /nginx_status HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 127.0.0.1\r\n\r\n");
+    assert_eq!(proxied.read().status(), 403);
 }
 
 #[test]
