@@ -17,6 +17,7 @@ mod compress;
 mod drain;
 mod error;
 mod exchange;
+mod failures;
 pub mod filter;
 mod forwarded;
 mod frames;

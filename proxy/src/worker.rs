@@ -6,9 +6,10 @@ use crate::{
     access_log::{AccessLog, LogWriter},
     balance::{Balancers, State},
     drain::Phase,
+    failures::Failures,
     listener::{ClientSlot, Connection, Listener},
     metrics::{Refusal, RouteStats, Totals, WorkerMetrics},
-    rarely::{Failures, Rarely},
+    rarely::{Rarely, Unsaid},
     stream::{self, Opener, Order, Scratch},
     table::{Backend, BackendIndex, BackendKey, Endpoint, RouteLabels, Table, UpstreamKeepAlive},
     timeout::{Tick, Timers},
@@ -57,6 +58,7 @@ pub(crate) struct Worker {
     /// Connections and tunnels that are open.
     open: Cell<usize>,
     refused: Rarely,
+    bad_proxy_headers: Rarely,
     failures: Failures,
     all_closed: Notify,
 }
@@ -107,6 +109,7 @@ impl Worker {
             next_connection: Cell::new(0),
             open: Cell::new(0),
             refused: Rarely::default(),
+            bad_proxy_headers: Rarely::default(),
             failures: Failures::default(),
             all_closed: Notify::new(),
             handle,
@@ -203,6 +206,12 @@ impl Worker {
         if let Some(unsaid) = self.refused.due(self.timers.now()) {
             tracing::warn!(%client, reason = refusal.name(), open = self.open.get(), unsaid, "refusing connections");
         }
+    }
+
+    /// Counts a connection without the PROXY header that it has to begin with. Whether that is worth a line now.
+    pub(crate) fn bad_proxy_header(&self) -> Option<Unsaid> {
+        self.metrics.proxy_protocol_errors.add(1);
+        self.bad_proxy_headers.due(self.timers.now())
     }
 
     /// Sums over all workers.

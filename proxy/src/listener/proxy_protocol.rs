@@ -80,16 +80,11 @@ pub(crate) async fn read(stream: &mut TcpStream) -> Result<Option<Proxied>, BadH
     }
 }
 
-/// Counts a connection that is closed for its header, and says so: the first time, and then ever more rarely, because
-/// anybody can make us say it.
+/// Counts a connection that is closed for its header, and says so now and then: anybody can make us say it.
 pub(crate) fn refused(worker: &Worker, peer: IpAddr, error: &BadHeader) {
-    let counter = &worker.metrics().proxy_protocol_errors;
-    counter.add(1);
-    let total = counter.get();
-    if total.is_power_of_two() {
-        tracing::warn!(%error, %peer, total, "connection closed: PROXY protocol is expected here");
-    } else {
-        tracing::debug!(%error, %peer, "connection closed: PROXY protocol is expected here");
+    match worker.bad_proxy_header() {
+        Some(unsaid) => tracing::warn!(%error, %peer, unsaid, "connection closed: PROXY protocol is expected here"),
+        None => tracing::debug!(%error, %peer, "connection closed: PROXY protocol is expected here"),
     }
 }
 

@@ -21,11 +21,11 @@ pub(super) async fn connect(
     endpoints: impl Iterator<Item = Endpoint>,
     backend: &BackendKey,
     greeting: &[u8],
-    (worker, deadline): (&Worker, &Deadline),
+    worker: &Worker,
+    deadline: &Deadline,
     tried: impl Fn(Endpoint, Option<Duration>),
 ) -> io::Result<TcpStream> {
-    let mut last = io::Error::new(ErrorKind::NotConnected, "no ready endpoint");
-    let mut any = false;
+    let mut last = None;
     for endpoint in endpoints {
         let (address, begun) = (endpoint.address, Instant::now());
         let attempt = deadline.limit(CONNECT, async {
@@ -34,20 +34,21 @@ pub(super) async fn connect(
             stream.write_all(greeting).await?;
             Ok(stream)
         });
-        match attempt.await {
+        let error = match attempt.await {
             Some(Ok(stream)) => {
                 tried(endpoint, Some(begun.elapsed()));
                 return Ok(stream);
             }
-            Some(Err(error)) => last = error,
-            None => last = ErrorKind::TimedOut.into(),
-        }
+            Some(Err(error)) => error,
+            None => ErrorKind::TimedOut.into(),
+        };
         tried(endpoint, None);
-        worker.endpoint_failed(backend, Some(address), &format_args!("cannot connect: {last}"));
-        any = true;
+        worker.endpoint_failed(backend, Some(address), &format_args!("cannot connect: {error}"));
+        last = Some(error);
     }
-    if !any {
-        worker.endpoint_failed(backend, None, &last);
-    }
-    Err(last)
+    Err(last.unwrap_or_else(|| {
+        let error = io::Error::new(ErrorKind::NotConnected, "no ready endpoint");
+        worker.endpoint_failed(backend, None, &error);
+        error
+    }))
 }

@@ -67,7 +67,7 @@ pub(crate) async fn carry(
     let endpoints = backend.endpoints();
     let start = usize::from(worker.random()[0]) % endpoints.len().max(1);
     let endpoints = endpoints.iter().copied().cycle().skip(start).take(endpoints.len());
-    let mut endpoint = connect(endpoints, backend.key(), &[], (worker, deadline), |_, _| ()).await?;
+    let mut endpoint = connect(endpoints, backend.key(), &[], worker, deadline, |_, _| ()).await?;
     for stream in [&client, &endpoint] {
         SockRef::from(stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))?;
     }

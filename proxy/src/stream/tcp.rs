@@ -48,7 +48,7 @@ async fn session(mut client: TcpStream, peer: SocketAddr, port: u16, turn: Rc<Tu
     let greeting = if service.sends_proxy { greeting(source, local) } else { Vec::new() };
     let endpoints = tries(&service, &settings, &turn);
     let tried = |endpoint, connected| session.tried(endpoint, connected);
-    let Ok(mut endpoint) = connect(endpoints, &service.backend, &greeting, (&worker, &deadline), tried).await else {
+    let Ok(mut endpoint) = connect(endpoints, &service.backend, &greeting, &worker, &deadline, tried).await else {
         return session.failed(Status::BadGateway);
     };
     let (scratch, idle) = (worker.scratch(), Some(settings.idle));

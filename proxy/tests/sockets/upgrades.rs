@@ -37,13 +37,20 @@ fn upgrades_become_tunnels_in_both_directions() {
     assert!(client.is_closed());
 }
 
-/// A client may speak before it has heard that it may, and what it says waits for whoever agrees.
-#[test]
-fn what_comes_right_behind_an_upgrade_is_for_the_tunnel() {
-    let origin = Origin::raw(|stream| {
+/// An endpoint that switches to the protocol x, and what it does then.
+fn agreeing(then: impl Fn(&mut Client) + Send + Sync + 'static) -> Origin {
+    Origin::raw(move |stream| {
         let mut client = Client::new(stream);
         client.read();
         client.send("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n");
+        then(&mut client);
+    })
+}
+
+/// A client may speak before it has heard that it may, and what it says waits for whoever agrees.
+#[test]
+fn what_comes_right_behind_an_upgrade_is_for_the_tunnel() {
+    let origin = agreeing(|client| {
         let early = client.bytes(27).expect("what came early");
         client.send(early);
     });
@@ -58,12 +65,7 @@ fn what_comes_right_behind_an_upgrade_is_for_the_tunnel() {
 /// The idle time of a tunnel is the read timeout, as in nginx, however long sending may take.
 #[test]
 fn a_silent_tunnel_ends_with_the_read_timeout() {
-    let origin = Origin::raw(|stream| {
-        let mut client = Client::new(stream);
-        client.read();
-        client.send("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n");
-        client.bytes(1);
-    });
+    let origin = agreeing(|client| _ = client.bytes(1));
     let policy = Policy {
         read_timeout: Duration::from_millis(200),
         send_timeout: Duration::from_secs(3600),
