@@ -6,6 +6,7 @@
 
 mod convert;
 mod model;
+mod name;
 mod resolved;
 
 pub use self::{
@@ -15,6 +16,7 @@ pub use self::{
         IngressRule, IngressTls, LoadBalancerAddress, Node, ObjectName, PathType, Pod, Secret, Service, ServiceBackend,
         ServicePort, ServicePortRef, ServiceType, SliceEndpoint,
     },
+    name::{is_dns_label, is_dns_subdomain},
     resolved::Resolved,
 };
 use crate::diagnostic::Diagnostic;

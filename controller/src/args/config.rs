@@ -9,7 +9,10 @@ use super::{
     selector::LabelSelector,
     values::{BindAddress, Values},
 };
-use crate::{compile::Flags, snapshot::ObjectName};
+use crate::{
+    compile::Flags,
+    snapshot::{ObjectName, is_dns_subdomain},
+};
 use std::{
     net::{IpAddr, SocketAddr},
     path::PathBuf,
@@ -340,7 +343,7 @@ fn flags(values: &mut Values, listen: &Listen, admin: &Admin) -> Flags {
             "the name of a domain such as nginx.ingress.kubernetes.io",
             |text| {
                 let prefix = text.trim_end_matches('/');
-                LabelSelector::is_domain(prefix).then(|| prefix.to_owned())
+                is_dns_subdomain(prefix).then(|| prefix.to_owned())
             },
         ),
         config_map: values.object("configmap"),

@@ -4,6 +4,7 @@
 //! (<https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#label-selectors>), whose answer to a mistake
 //! would come late: a watch that never begins.
 
+use crate::snapshot::is_dns_subdomain;
 use kube::core::{Expression, Selector, SelectorExt as _};
 use std::collections::BTreeMap;
 
@@ -22,12 +23,6 @@ impl LabelSelector {
     pub fn parse(text: &str) -> Option<Self> {
         let selector = requirements(text).map(requirement).collect::<Option<Selector>>()?;
         Some(Self { text: text.to_owned(), selector })
-    }
-
-    /// Whether a text can be the prefix of a label or an annotation.
-    pub(super) fn is_domain(text: &str) -> bool {
-        let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.');
-        text.len() <= 253 && is_framed(text) && text.bytes().all(allowed)
     }
 
     /// The text, for the API server.
@@ -80,7 +75,7 @@ fn requirement(text: &str) -> Option<Expression> {
 fn key(text: &str) -> Option<String> {
     let text = text.trim();
     let (domain, name) = text.split_once('/').map_or((None, text), |(domain, name)| (Some(domain), name));
-    (!name.is_empty() && is_value(name) && domain.is_none_or(LabelSelector::is_domain)).then(|| text.to_owned())
+    (!name.is_empty() && is_value(name) && domain.is_none_or(is_dns_subdomain)).then(|| text.to_owned())
 }
 
 fn value(text: &str) -> Option<String> {

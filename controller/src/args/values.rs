@@ -7,7 +7,7 @@ use super::{
     flag::{Command, Flag, Kind},
     registry,
 };
-use crate::snapshot::ObjectName;
+use crate::snapshot::{ObjectName, is_dns_label, is_dns_subdomain};
 use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
@@ -163,7 +163,7 @@ impl Values {
     /// The name of a namespace.
     pub(crate) fn namespace(&mut self, name: &'static str) -> Option<String> {
         let accepted = "the name of a namespace: up to 63 lower-case letters, digits and `-`";
-        self.parse(name, accepted, |text| is_label(text).then(|| text.to_owned()))
+        self.parse(name, accepted, |text| is_dns_label(text).then(|| text.to_owned()))
     }
 
     /// One of several words.
@@ -210,21 +210,14 @@ impl Values {
     }
 }
 
-/// RFC 1123 §2.1, and what Kubernetes makes of it: no name ends like an IPv4 address.
+/// No name ends like an IPv4 address.
 fn public_address(text: &str) -> Option<String> {
     if let Ok(address) = text.parse::<IpAddr>() {
         return Some(address.to_canonical().to_string());
     }
     let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
     let last = name.rsplit('.').next().unwrap_or_default();
-    let is_name = name.len() <= 253 && name.split('.').all(is_label) && !last.bytes().all(|byte| byte.is_ascii_digit());
-    is_name.then_some(name)
-}
-
-/// A label of a name in lower case (RFC 1123 §2.1).
-fn is_label(text: &str) -> bool {
-    let letters = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    (1..=63).contains(&text.len()) && text.bytes().all(letters) && !text.starts_with('-') && !text.ends_with('-')
+    (is_dns_subdomain(&name) && !last.bytes().all(|byte| byte.is_ascii_digit())).then_some(name)
 }
 
 // === impl BindAddress ===

@@ -1,8 +1,10 @@
 //! EndpointSlices → endpoints of one port of a Service.
 
 use super::Options;
-use crate::diagnostic::Reason;
-use crate::snapshot::{EndpointPort, EndpointSlice, Service, ServicePort, SliceEndpoint, Snapshot};
+use crate::{
+    diagnostic::Reason,
+    snapshot::{EndpointPort, EndpointSlice, Service, ServicePort, SliceEndpoint, Snapshot},
+};
 use imbl::OrdMap;
 use rust_nginx_proxy::table::Endpoint;
 use std::{fmt::Write as _, net::SocketAddr, sync::Arc};
@@ -72,23 +74,23 @@ pub(super) fn none(service: &Service, port: &ServicePort, snapshot: &Snapshot, o
         .flat_map(OrdMap::values)
         .filter(|slice| target_port(port, slice).is_none())
         .filter(ready)
-        .flat_map(|slice| slice.ports.iter().map(described))
+        .flat_map(|slice| slice.ports.iter().map(|port| described(&port.name, port.tcp)))
         .collect();
     others.sort_unstable();
     others.dedup();
     let name = &service.name;
     let mut text = format!("Service {name} has no ready endpoint{of_port}");
     if !others.is_empty() {
-        let (port, others) = (described(&EndpointPort { name: port.name.clone(), port: None, tcp: port.tcp }), others);
-        let _ = write!(text, "; its EndpointSlices have {}, and not {port}", others.join(", "));
+        let wanted = described(&port.name, port.tcp);
+        let _ = write!(text, "; its EndpointSlices have {}, and not {wanted}", others.join(", "));
     }
     (Reason::NoEndpoints, text)
 }
 
-/// A port of a slice, in a sentence.
-fn described(port: &EndpointPort) -> String {
-    let protocol = if port.tcp { "TCP" } else { "UDP or SCTP" };
-    match &*port.name {
+/// A port in a sentence.
+fn described(name: &str, tcp: bool) -> String {
+    let protocol = if tcp { "TCP" } else { "UDP or SCTP" };
+    match name {
         "" => format!("a port of {protocol} without a name"),
         name => format!("the port {name:?} of {protocol}"),
     }

@@ -7,7 +7,7 @@
 use super::{about_ingress, class, host::Claim, ingress::Translated, roster::Roster};
 use crate::{
     diagnostic::{Diagnostic, Reason},
-    snapshot::Ingress,
+    snapshot::{Ingress, is_dns_label},
 };
 use rust_nginx_proxy::table::HostMatch;
 
@@ -41,10 +41,9 @@ pub(super) fn listed(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').map(str::trim).filter(|name| !name.is_empty())
 }
 
-/// Whether an item can be meant: `*`, or a name as a Namespace has it (RFC 1123 label).
+/// Whether an item can be meant: `*`, or a name as a Namespace has it.
 pub(super) fn is_namespace(name: &str) -> bool {
-    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    name == "*" || name.len() <= 63 && name.bytes().all(allowed) && !name.starts_with('-') && !name.ends_with('-')
+    name == "*" || is_dns_label(name)
 }
 
 fn refusal(pattern: &HostMatch, owner: &Translated, refused: &Translated, claim: Claim) -> Diagnostic {

@@ -188,8 +188,8 @@ impl Entry {
             Err(text) => return nothing(Reason::BackendNotFound, text),
         };
         let endpoints = endpoints::of_port(service, port, snapshot, options);
-        let of_port = || format!(" for port {}", self.port);
-        let problem = endpoints.is_empty().then(|| endpoints::none(service, port, snapshot, &of_port()));
+        let problem =
+            endpoints.is_empty().then(|| endpoints::none(service, port, snapshot, &format!(" for port {}", self.port)));
         Destination { endpoints, problem, host_name: None }
     }
 

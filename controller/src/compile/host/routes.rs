@@ -103,6 +103,11 @@ pub(super) fn make(
     (routes.build(), making.uses)
 }
 
+/// Each Ingress once: its claims stand beside each other.
+fn ingresses(claims: &[Claim]) -> impl Iterator<Item = IngressId> {
+    claims.chunk_by(|one, next| one.by == next.by).map(|of_one| of_one[0].by)
+}
+
 fn context(pattern: &HostMatch, claims: &[Claim], tls: &host_tls::Outcome, inputs: Inputs<'_>) -> Context {
     let Inputs { globals, roster, options, .. } = inputs;
     let closed = globals.closed || claims.iter().any(|claim| roster.get(claim.by).closes_hosts);
@@ -177,13 +182,11 @@ impl Making<'_, '_> {
 
     /// Whoever asks for passthrough and does not own `/` is told.
     fn complain_about_passthrough(&mut self, claims: &[Claim], decides: Option<IngressId>) {
-        let mut told = Vec::new();
-        for by in claims.iter().map(|claim| claim.by).filter(|by| Some(*by) != decides) {
+        for by in ingresses(claims).filter(|by| Some(*by) != decides) {
             let translated = self.inputs.roster.get(by);
-            if !translated.settings.ssl_passthrough || told.contains(&by) {
+            if !translated.settings.ssl_passthrough {
                 continue;
             }
-            told.push(by);
             let host = if self.host_label.is_empty() { "the catch-all host" } else { &self.host_label };
             let message = format!("the Ingress does not own the path / of {host}: TLS for it ends here");
             let (object, field) =
@@ -196,15 +199,13 @@ impl Making<'_, '_> {
     fn complain_about_default_backends(&mut self, claims: &[Claim], speaker: IngressId) {
         let speaks = &self.inputs.roster.get(speaker).ingress;
         let host = if self.host_label.is_empty() { "the catch-all host" } else { &self.host_label };
-        let mut told = vec![speaker];
-        for by in claims.iter().map(|claim| claim.by) {
+        for by in ingresses(claims).filter(|by| *by != speaker) {
             let ingress = &self.inputs.roster.get(by).ingress;
             let same =
                 ingress.name.namespace == speaks.name.namespace && ingress.default_backend == speaks.default_backend;
-            if ingress.default_backend.is_none() || same || told.contains(&by) {
+            if ingress.default_backend.is_none() || same {
                 continue;
             }
-            told.push(by);
             let message = format!(
                 "what no path of {host} matches is up to the older Ingress {}, and does not come here",
                 speaks.name

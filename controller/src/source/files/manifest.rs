@@ -188,9 +188,15 @@ fn mismatch<A: DeserializeOwned>(value: &Value, message: &str) -> String {
         .fold(message.to_owned(), |text, name| text.replace(&format!("expected {name}"), "expected a whole number"));
     match path.as_deref() {
         None | Some(".") => message,
-        Some(path) if message.ends_with("expected a string") => format!("{path}: {message}: it belongs in quotes"),
+        Some(path) if is_unquoted(&message) => format!("{path}: {message}: it belongs in quotes"),
         Some(path) => format!("{path}: {message}"),
     }
+}
+
+/// Text that YAML takes for something else.
+fn is_unquoted(message: &str) -> bool {
+    let found = message.strip_prefix("invalid type: ").filter(|_| message.ends_with("expected a string"));
+    found.is_some_and(|found| ["boolean", "integer", "floating point"].iter().any(|kind| found.starts_with(kind)))
 }
 
 /// Fields of `given` that are not in `understood`, by path. Nulls stand for absence and drop out.
