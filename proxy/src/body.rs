@@ -18,6 +18,7 @@ pub(crate) use self::{
 use crate::{
     compress::Encoder,
     exchange::Exchange,
+    splice::Lane,
     timeout::Deadline,
     upstream::{http1::Connection, http2::Exchange as Http2Exchange},
     worker::Worker,
@@ -27,6 +28,7 @@ use http_body::{Body, Frame, SizeHint};
 use std::{
     pin::Pin,
     rc::Rc,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -101,6 +103,14 @@ impl ResponseBody {
             Ok(parts) => Ok(Self { kind: Kind::Full(parts.concat().into()), ..self }),
             Err(_) => Err(self),
         }
+    }
+
+    /// Has what is still to come go past our memory, if somebody has a way.
+    pub(crate) fn spliced(mut self, open: impl FnOnce() -> Option<Arc<Lane>>) -> Self {
+        if let Kind::Streamed(body) = &mut self.kind {
+            body.splice(open);
+        }
+        self
     }
 
     /// The length of a body that is complete.

@@ -4,6 +4,7 @@ use crate::{
     Handle,
     access_log::LogWriter,
     listener::{Listener, bind},
+    splice::Splice,
     stream::Opener,
     tls::Configurations,
     worker::{Share, Worker},
@@ -28,6 +29,8 @@ pub struct Listen {
     pub proxy_protocol: Vec<SocketAddr>,
     /// The addresses of services that are not HTTP; their ports are in the table.
     pub streams: Vec<IpAddr>,
+    /// What becomes of large responses.
+    pub splice: Splice,
 }
 
 /// The running workers.
@@ -119,7 +122,7 @@ impl Proxy {
                     let listener = |(socket, tls, proxied)| Listener::new(socket, tls, proxied);
                     sockets.into_iter().map(listener).collect::<io::Result<_>>()?
                 };
-                let share = Share { listeners, orders, opener: opener.take() };
+                let share = Share { listeners, orders, opener: opener.take(), splice: listen.splice };
                 std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
                     let left = run_worker(&runtime, handle, log, share, phase);
                     // Cutting what is left takes no time; the report comes after it.

@@ -35,6 +35,7 @@ mod rarely;
 mod request;
 mod respond;
 mod retry;
+mod splice;
 mod stream;
 pub mod table;
 mod timeout;
@@ -49,5 +50,6 @@ pub use self::{
     handle::Handle,
     listener::unspecified,
     near::is_near,
+    splice::Splice,
     stream::{StreamPort, Unbound},
 };

@@ -27,7 +27,13 @@ pub(crate) use self::{
 use self::{connection::Downstream, io::ServerIo, socket::Socket};
 use crate::{stream::passthrough::Hello, table::Backend, tls::Configurations, worker::Worker};
 use http::HeaderValue;
-use std::{io::ErrorKind, net::SocketAddr, rc::Rc, sync::Arc};
+use std::{
+    io::ErrorKind,
+    net::SocketAddr,
+    os::fd::{AsFd, BorrowedFd},
+    rc::Rc,
+    sync::Arc,
+};
 use tokio::net::TcpStream;
 use tokio_rustls::{LazyConfigAcceptor, StartHandshake, server::TlsStream};
 
@@ -86,6 +92,12 @@ impl Listener {
             Some(tls) => spawn_boxed(serve_tls(TcpStream::from_std(stream)?, downstream, Arc::clone(tls))),
         }
         Ok(())
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }
 

@@ -286,6 +286,7 @@ async fn answer(
         Some(wish) => wish.apply(&settings.compression, &mut parts, body),
         None => body,
     };
+    let body = body.spliced(|| connection.lane(head.version));
     parts.version = Version::HTTP_11;
     Ok(Answer::Endpoint(Response::from_parts(parts, body)))
 }

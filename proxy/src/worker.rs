@@ -10,6 +10,7 @@ use crate::{
     listener::{ClientSlot, Connection, Listener},
     metrics::{Refusal, RouteStats, Totals, WorkerMetrics},
     rarely::{Rarely, Unsaid},
+    splice::{Pipes, Splice},
     stream::{self, Opener, Order, Scratch},
     table::{Backend, BackendIndex, BackendKey, Endpoint, RouteLabels, Table, UpstreamKeepAlive},
     timeout::{Tick, Timers},
@@ -51,6 +52,7 @@ pub(crate) struct Worker {
     access_log: AccessLog,
     random: RefCell<SmallRng>,
     scratch: Scratch,
+    pipes: Arc<Pipes>,
     draining: Cell<bool>,
     drain: Notify,
     connections: RefCell<HashMap<u64, Weak<Connection>>>,
@@ -81,6 +83,7 @@ pub(crate) struct Share {
     pub(crate) orders: mpsc::UnboundedReceiver<Order>,
     /// Whoever opens them; the first worker has it.
     pub(crate) opener: Option<Opener>,
+    pub(crate) splice: Splice,
 }
 
 /// Counts something that a drain waits for.
@@ -103,6 +106,7 @@ impl Worker {
             access_log: AccessLog::new(log),
             random: RefCell::new(SmallRng::from_os_rng()),
             scratch: Scratch::default(),
+            pipes: Arc::default(),
             draining: Cell::new(false),
             drain: Notify::new(),
             connections: RefCell::default(),
@@ -118,7 +122,10 @@ impl Worker {
 
     /// Serves the listeners until a drain is complete. What is left when the caller drops this is cut.
     pub(crate) async fn run(self: Rc<Self>, share: Share, mut phase: watch::Receiver<Phase>) {
-        let Share { listeners, orders, opener } = share;
+        let Share { listeners, orders, opener, splice } = share;
+        for listener in &listeners {
+            self.pipes.suit(splice, listener);
+        }
         tokio::task::spawn_local(Rc::clone(&self.timers).drive());
         tokio::task::spawn_local(Rc::clone(&self).keep_house());
         if let Some(opener) = opener {
@@ -303,6 +310,11 @@ impl Worker {
     /// Where what tunnels carry lies on its way.
     pub(crate) fn scratch(&self) -> &Scratch {
         &self.scratch
+    }
+
+    /// What large responses go through on their way.
+    pub(crate) fn pipes(&self) -> &Arc<Pipes> {
+        &self.pipes
     }
 
     /// The balancer of a backend of the current view.

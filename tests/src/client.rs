@@ -98,7 +98,9 @@ impl Request {
         self
     }
 
-    fn bytes(&self) -> Vec<u8> {
+    /// As it is sent over HTTP/1.1.
+    #[must_use]
+    pub fn bytes(&self) -> Vec<u8> {
         let mut bytes = format!("{} {} HTTP/1.1\r\n", self.method, self.target);
         for (name, value) in &self.headers {
             bytes += &format!("{name}: {value}\r\n");
@@ -233,10 +235,20 @@ impl Connection {
     /// When the connection ends before the answer does.
     pub async fn answer(&mut self, method: &str) -> Result<Answer> {
         let mut answer = self.head(method).await?;
-        while let Some(part) = self.part().await? {
-            answer.body.extend(part);
-        }
+        answer.body = self.rest().await?;
         Ok(answer)
+    }
+
+    /// Reads what is still to come of a body.
+    ///
+    /// # Errors
+    /// When the connection ends before it does.
+    pub async fn rest(&mut self) -> Result<Vec<u8>> {
+        let mut body = vec![];
+        while let Some(part) = self.part().await? {
+            body.extend(part);
+        }
+        Ok(body)
     }
 
     /// Reads an answer up to its body.

@@ -22,24 +22,43 @@ pub mod netlink;
 /// that it must not find itself in.
 const INSIDE: &str = "RUST_NGINX_TESTS_INSIDE";
 
+/// What Linux does unless it is told otherwise, so that machines which are (BBR, say) show the same.
+pub const USUAL_CONGESTION_CONTROL: &str = "cubic";
+
 /// Moves this program into namespaces of its own: runs it again under `unshare`, and
 /// in that second run sets up the network. Must be called before any thread starts.
 ///
 /// # Errors
 /// When `unshare` is missing or not allowed; the message says what to do.
 pub fn enter() -> Result<()> {
+    enter_with(&["--pid", "--fork", "--kill-child"], USUAL_CONGESTION_CONTROL)?;
+    for (network, length) in LOCAL_NETWORKS {
+        netlink::add_local_route(network, length).with_context(|| format!("cannot make {network}/{length} local"))?;
+    }
+    Ok(())
+}
+
+/// The same for the network alone, with a congestion control of TCP. Whatever the program
+/// starts it has to end itself, and finds in `/proc`.
+///
+/// # Errors
+/// As for [`enter`], and when the kernel does not know the congestion control.
+pub fn enter_network(congestion_control: &str) -> Result<()> {
+    enter_with(&[], congestion_control)
+}
+
+/// `also` is what else than the network is not shared, as `unshare` wants it said.
+fn enter_with(also: &[&str], congestion_control: &str) -> Result<()> {
     let Some(outside) = env::var_os(INSIDE) else {
-        return Err(run_inside()?);
+        return Err(run_inside(also)?);
     };
     ensure_inside(&outside)?;
     netlink::loopback_up().context(
         "cannot set the loopback device up; without root this needs user namespaces \
          (sysctl kernel.unprivileged_userns_clone=1, kernel.apparmor_restrict_unprivileged_userns=0)",
     )?;
-    for (network, length) in LOCAL_NETWORKS {
-        netlink::add_local_route(network, length).with_context(|| format!("cannot make {network}/{length} local"))?;
-    }
-    Ok(())
+    let setting = "/proc/sys/net/ipv4/tcp_congestion_control";
+    fs::write(setting, congestion_control).with_context(|| format!("cannot write {congestion_control} to {setting}"))
 }
 
 /// Whether this is the second run of the program, the one inside.
@@ -49,7 +68,7 @@ pub fn is_inside() -> bool {
 }
 
 /// Replaces this process; comes back only with the reason why it could not.
-fn run_inside() -> Result<anyhow::Error> {
+fn run_inside(also: &[&str]) -> Result<anyhow::Error> {
     let program = env::current_exe().context("cannot find the path of this program")?;
     let mut unshare = Command::new("unshare");
     if !rustix::process::geteuid().is_root() {
@@ -57,7 +76,9 @@ fn run_inside() -> Result<anyhow::Error> {
         unshare.arg("--map-root-user");
     }
     let error = unshare
-        .args(["--net", "--pid", "--fork", "--kill-child", "--"])
+        .arg("--net")
+        .args(also)
+        .arg("--")
         .arg(program)
         .args(env::args_os().skip(1))
         .env(INSIDE, network()?)

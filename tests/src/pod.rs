@@ -23,6 +23,7 @@ mod http2;
 mod silence;
 mod terminator;
 
+pub use answer::pattern;
 pub use exchange::digest;
 pub use http2::Http2Pod;
 pub use silence::Silence;

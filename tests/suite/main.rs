@@ -41,6 +41,8 @@ mod h2spec;
 mod harness;
 /// What pods and clients see of a request beside its body.
 mod headers;
+/// Large bodies in cleartext.
+mod large_responses;
 /// Several replicas: all serve, one writes.
 mod leadership;
 /// Requests that break HTTP, or look as if they did.
@@ -100,6 +102,7 @@ fn main() -> Result<ExitCode> {
         h2spec::tests(),
         harness::tests(),
         headers::tests(),
+        large_responses::tests(),
         leadership::tests(),
         malformed::tests(),
         memory::tests(),

@@ -120,6 +120,13 @@ pub(crate) static FLAGS: &[Flag] = &[
     of(BOTH, flag("admin-addr", List("ADDR:PORT"), "", "Serve health, metrics and debug pages here")),
     flag("http-port", Value("PORT"), "80", "Serve HTTP on this port of the addresses of ConfigMap bind-address"),
     flag("https-port", Value("PORT"), "443", "Serve HTTPS on this port of the addresses of ConfigMap bind-address"),
+    flag(
+        "splice",
+        Value("auto|on|off"),
+        "auto",
+        "Keep large responses in the kernel where client and pod speak HTTP/1.1 in cleartext; auto: not with BBR, which \
+         sends at a pace",
+    ),
     flag("healthz-host", Value("ADDR"), "", "Address of the admin listener; empty means every address"),
     flag("healthz-port", Value("PORT"), "10254", "Port of the admin listener"),
     flag("health-check-path", Value("PATH"), "/healthz", "Path of the health page"),

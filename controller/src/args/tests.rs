@@ -3,6 +3,7 @@ use super::{
     Serve, Source, flag::Effect, parse, registry::FLAGS,
 };
 use crate::{compile::ProcessSettings, snapshot::ObjectName};
+use rust_nginx_proxy::Splice;
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
@@ -157,6 +158,19 @@ fn somewhere_to_read_from_is_needed() {
     assert_eq!(access.kubeconfig.as_deref(), Some(Path::new("k")));
     assert_eq!(access.scope, Scope::Namespace("shop".into()));
     assert!(mistakes("serve --apiserver-host=nonsense")[0].starts_with("--apiserver-host: \"nonsense\" is not a URL"));
+}
+
+#[test]
+fn large_responses_go_where_the_flag_says() {
+    for (flag, expected) in [
+        ("", Splice::Auto),
+        ("--splice=auto", Splice::Auto),
+        ("--splice=on", Splice::Always),
+        ("--splice=off", Splice::Never),
+    ] {
+        assert_eq!(serve(&format!("--manifests=d {flag}")).listen.splice(), expected, "{flag}");
+    }
+    assert_eq!(mistakes("serve --manifests=d --splice=yes"), ["--splice: \"yes\" is not auto or on or off"]);
 }
 
 #[test]

@@ -240,7 +240,7 @@ impl Running {
         let (http, https) = self.listen.resolve(&process, ipv6);
         let workers = process.workers.unwrap_or_else(|| thread::available_parallelism().unwrap_or(NonZeroUsize::MIN));
         let (proxy_protocol, streams) = (self.listen.proxy_protocol(ipv6), Listen::streams(&process, ipv6));
-        let listen = rust_nginx_proxy::Listen { http, https, proxy_protocol, streams };
+        let listen = rust_nginx_proxy::Listen { http, https, proxy_protocol, streams, splice: self.listen.splice() };
         let proxy = Proxy::start(&listen, workers, &handle)?;
         self.metrics.watch_workers(&handle);
         self.health.listening();

@@ -2,11 +2,18 @@
 //! last byte, gone with an error.
 
 use super::BoxError;
-use crate::{error::ProxyError, timeout::Deadline, upstream::http1::Connection, worker::Worker};
+use crate::{
+    error::ProxyError,
+    splice::{self, Lane},
+    timeout::Deadline,
+    upstream::http1::Connection,
+    worker::Worker,
+};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use std::{
     rc::Rc,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -17,6 +24,8 @@ pub(super) struct UpstreamBody {
     connection: Option<Box<Connection>>,
     /// What was already there when the head arrived.
     first: Option<Bytes>,
+    /// The rest need not come into our memory.
+    lane: Option<Arc<Lane>>,
     worker: Rc<Worker>,
     deadline: Rc<Deadline>,
     read_timeout: Duration,
@@ -36,6 +45,7 @@ impl UpstreamBody {
         Self {
             connection: Some(connection),
             first,
+            lane: None,
             worker: Rc::clone(worker),
             deadline: Rc::clone(deadline),
             read_timeout,
@@ -43,11 +53,20 @@ impl UpstreamBody {
         }
     }
 
+    /// Has the rest go past our memory, if there is enough of it and somebody has a way.
+    pub(super) fn splice(&mut self, open: impl FnOnce() -> Option<Arc<Lane>>) {
+        let rest = self.connection.as_ref().and_then(|connection| connection.remaining());
+        if rest.is_some_and(|rest| rest >= splice::LEAST) {
+            self.lane = open();
+        }
+    }
+
     pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let Some(connection) = &mut self.connection else { return Poll::Ready(None) };
-        let polled = match self.first.take() {
-            Some(first) => Poll::Ready(Some(Ok(first))),
-            None => connection.poll_body(cx),
+        let polled = match (self.first.take(), &self.lane) {
+            (Some(first), _) => Poll::Ready(Some(Ok(first))),
+            (None, Some(lane)) => connection.poll_body_over(cx, lane),
+            (None, None) => connection.poll_body(cx),
         };
         match polled {
             Poll::Ready(Some(Ok(data))) => {
@@ -63,6 +82,8 @@ impl UpstreamBody {
                 self.finish_if_complete();
                 Poll::Ready(None)
             }
+            // The client has not taken the last piece yet.
+            Poll::Pending if self.lane.as_ref().is_some_and(|lane| !lane.is_empty()) => Poll::Pending,
             Poll::Pending => {
                 // The clock runs only while we wait for the endpoint, not while a slow client holds us up.
                 if !self.waiting {
@@ -81,6 +102,7 @@ impl UpstreamBody {
     fn finish_if_complete(&mut self) {
         if let Some(connection) = self.connection.take_if(|connection| connection.is_complete()) {
             self.deadline.clear();
+            self.lane = None;
             self.worker.give(connection);
         }
     }

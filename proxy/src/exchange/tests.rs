@@ -5,6 +5,7 @@ use crate::{
     access_log::LogWriter,
     drain::Phase,
     listener::Listener,
+    splice::Splice,
     table::{
         Backend, BackendKey, CodingSettings, Compression, Endpoint, HostMatch, Logs, PathMatch, Policy, Protocol,
         Retry, Route, RouteLabels, Settings, Table, TableBuilder, Target, VirtualHostBuilder,
@@ -61,7 +62,7 @@ async fn written(table: Table, client: impl AsyncFnOnce(SocketAddr)) -> Vec<Stri
     let (_orders, orders) = mpsc::unbounded_channel();
     let listeners = vec![Listener::new(socket, None, false).expect("a listener")];
     let (phase, phases) = watch::channel(Phase::Serving);
-    let running = spawn_local(worker.run(Share { listeners, orders, opener: None }, phases));
+    let running = spawn_local(worker.run(Share { listeners, orders, opener: None, splice: Splice::default() }, phases));
     client(address).await;
     phase.send_replace(Phase::Draining);
     running.await.expect("a drain");

@@ -5,7 +5,7 @@ use rustix::net::{SocketFlags, acceptfrom_with};
 use std::{
     io::{self, ErrorKind},
     net::{SocketAddr, TcpListener, TcpStream},
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     time::Duration,
 };
 use tokio::io::Interest;
@@ -59,6 +59,12 @@ impl Acceptor {
                 next => accepted(next).await,
             }
         }
+    }
+}
+
+impl AsFd for Acceptor {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 

@@ -12,12 +12,13 @@ use super::{clients::ClientSlot, counters::IoCounters, proxy_protocol::Proxied, 
 use crate::{
     body::Upload,
     metrics::Refusal,
+    splice::Lane,
     table::Settings,
     timeout::{Deadline, Tick},
     tls::Session,
     worker::Worker,
 };
-use http::HeaderValue;
+use http::{HeaderValue, Version};
 use std::{
     cell::{Cell, OnceCell, RefCell},
     net::IpAddr,
@@ -107,6 +108,12 @@ impl Connection {
         &self.port_header
     }
 
+    /// A way past our memory for a response of this version; `None` where there is none: with TLS, with frames.
+    pub(crate) fn lane(&self, version: Version) -> Option<Arc<Lane>> {
+        let is_plain = self.scheme == Scheme::Http && version < Version::HTTP_2;
+        if is_plain { self.io.lane_or(|| self.worker.pipes().lane()) } else { None }
+    }
+
     /// A request has come.
     pub(crate) fn request_started(&self) {
         self.requests.set(self.requests.get() + 1);
@@ -122,8 +129,8 @@ impl Connection {
     }
 
     /// The deadline for a request; HTTP/1 has one request at a time, so they share one.
-    pub(crate) fn request_deadline(&self, version: http::Version) -> Rc<Deadline> {
-        if version == http::Version::HTTP_2 {
+    pub(crate) fn request_deadline(&self, version: Version) -> Rc<Deadline> {
+        if version == Version::HTTP_2 {
             let current = self.current_stream.borrow().clone();
             return current.unwrap_or_else(|| Rc::new(self.worker.timers().deadline()));
         }

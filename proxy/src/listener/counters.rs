@@ -1,10 +1,14 @@
 //! What is counted and known about the bytes of a client connection, shared by its IO and its protocol.
 
 use super::watch::Verdict;
-use crate::frames::Allowance;
+use crate::{frames::Allowance, splice::Lane};
+use parking_lot::Mutex;
 use std::{
     io,
-    sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed},
+    },
     task::Poll,
 };
 
@@ -35,6 +39,8 @@ pub(super) struct IoCounters {
     /// so, and nobody is woken for it.
     quiet: AtomicBool,
     allowance: Allowance,
+    /// Where bytes for the client wait outside of our memory.
+    lane: Mutex<Option<Arc<Lane>>>,
 }
 
 // === impl IoCounters ===
@@ -149,6 +155,25 @@ impl IoCounters {
     pub(super) fn begin_anew(&self) {
         self.verdict.store(0, Relaxed);
         self.request_ended();
+    }
+
+    /// Where bytes for the client wait outside of our memory.
+    pub(super) fn lane(&self) -> Option<Arc<Lane>> {
+        self.lane.lock().clone()
+    }
+
+    /// The same, opened where it is not there yet.
+    pub(super) fn lane_or(&self, open: impl FnOnce() -> Option<Arc<Lane>>) -> Option<Arc<Lane>> {
+        let mut lane = self.lane.lock();
+        if lane.is_none() {
+            *lane = open();
+        }
+        lane.clone()
+    }
+
+    /// Gives it back once it is empty and no body has any use for it.
+    pub(super) fn release_lane(&self) {
+        self.lane.lock().take_if(|lane| lane.is_empty() && Arc::strong_count(lane) == 1);
     }
 
     /// Where resets are counted.

@@ -5,7 +5,10 @@ use super::{
     socket::Socket,
     watch::{HeadWatch, Verdict, Watch},
 };
-use crate::frames::{FrameWatch, ResetWatch};
+use crate::{
+    frames::{FrameWatch, ResetWatch},
+    splice,
+};
 use bytes::{Buf, Bytes, BytesMut};
 use std::{
     io,
@@ -223,6 +226,27 @@ impl ServerIo {
         io::Error::other("more frames that do nothing than a client may send")
     }
 
+    /// Writes the first of a response whose body, or a part of it, is not in our memory.
+    fn poll_send(&mut self, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>], at: usize) -> Poll<io::Result<usize>> {
+        let Stream::Plain(socket) = &mut self.stream else {
+            return Poll::Ready(Err(io::Error::other("a spliced response on a connection with TLS")));
+        };
+        if at > 0 {
+            return Pin::new(socket).poll_write_vectored(cx, &bufs[..at]);
+        }
+        let Some(lane) = self.counters.lane() else {
+            return Poll::Ready(Err(io::Error::other("a spliced response without its pipe")));
+        };
+        let sent = ready!(socket.poll_splice(cx, &lane, bufs[0].len()));
+        if lane.is_empty() {
+            // Whoever fills it is polled by the same task.
+            cx.waker().wake_by_ref();
+            drop(lane);
+            self.counters.release_lane();
+        }
+        Poll::Ready(sent)
+    }
+
     /// Ready when reading may find something, or the end.
     pub(super) fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let stream = match &mut self.stream {
@@ -304,9 +328,11 @@ impl AsyncWrite for ServerIo {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let result = match &mut this.stream {
-            Stream::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-            Stream::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        let stand_in = bufs.iter().position(|buf| splice::is_stand_in(buf));
+        let result = match (&mut this.stream, stand_in) {
+            (_, Some(at)) => this.poll_send(cx, bufs, at),
+            (Stream::Plain(stream), None) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            (Stream::Tls(stream), None) => Pin::new(stream).poll_write_vectored(cx, bufs),
         };
         if let (Watch::Frames(_), Poll::Ready(Ok(written))) = (&this.watch, &result) {
             let mut left = *written;

@@ -2,16 +2,17 @@
 //! takes is counted here, where it does take it.
 
 use super::counters::IoCounters;
+use crate::splice::Lane;
 use socket2::SockRef;
 use std::{
     io::{self, ErrorKind, Read as _, Write as _},
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
     net::TcpStream,
 };
 
@@ -73,6 +74,21 @@ impl Socket {
             Stream::Watched(stream) => Ok(stream),
             Stream::Unwatched(_) | Stream::Lost => Err(ErrorKind::NotConnected.into()),
         }
+    }
+
+    /// Sends up to `most` bytes that wait in a pipe.
+    pub(super) fn poll_splice(&mut self, cx: &mut Context<'_>, lane: &Lane, most: usize) -> Poll<io::Result<usize>> {
+        self.poll_take(
+            cx,
+            |stream| lane.send(&**stream, most),
+            |stream, cx| loop {
+                ready!(stream.poll_write_ready(cx))?;
+                match stream.try_io(Interest::WRITABLE, || lane.send(&*stream, most)) {
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                    result => return Poll::Ready(result),
+                }
+            },
+        )
     }
 
     /// Writes what the kernel takes at once; waits where it takes nothing.

@@ -25,6 +25,7 @@ use self::{
 use super::{Clock, Key, Unanswered, UpstreamIo};
 use crate::{
     error::ProxyError,
+    splice::Lane,
     timeout::{Deadline, Tick},
 };
 use bytes::{Bytes, BytesMut};
@@ -308,6 +309,22 @@ impl Connection {
                 self.read_to_end()?;
             }
         }
+    }
+
+    /// The same, but that it stays in the kernel where it can: then what comes back stands for it.
+    pub(crate) fn poll_body_over(&mut self, cx: &mut Context<'_>, lane: &Lane) -> Poll<Option<Result<Bytes, Error>>> {
+        self.poll_sending(cx)?;
+        let left = self.decoder.unframed().filter(|_| self.read.is_empty());
+        let (Some(left), UpstreamIo::Plain(stream)) = (left, &self.io) else { return self.poll_body(cx) };
+        let piece = match ready!(lane.poll_fill(cx, stream, left)) {
+            Err(error) if error.kind() == ErrorKind::Unsupported => return self.poll_body(cx),
+            piece => piece.map_err(Error::Io)?,
+        };
+        if piece.is_empty() {
+            self.read_to_end()?;
+        }
+        self.decoder.pass(piece.len());
+        Poll::Ready(Some(Ok(Bytes::from_static(piece))))
     }
 
     /// The body of the response is here to its last byte.

@@ -3,6 +3,7 @@
 //! | target | answer |
 //! |---|---|
 //! | `/pod/bytes/N` | N bytes with a Content-Length |
+//! | `/pod/pattern/N` | the same, of [`pattern`] |
 //! | `/pod/status/N` | an empty answer of that status |
 //! | `/pod/headers` | many headers, some of which a proxy must not pass on |
 //! | `/pod/parts` | a chunked `first `, and when the test opens a gate, `second` |
@@ -27,7 +28,10 @@ pub(super) async fn answer(exchange: &mut Exchange, echo: &Echo) -> Result<Then>
     }
     let path = echo.target.split('?').next().unwrap_or_default();
     if let Some(count) = path.strip_prefix("/pod/bytes/").and_then(|count| count.parse().ok()) {
-        return bytes(exchange, echo, count).await;
+        return bytes(exchange, echo, &vec![b'x'; count]).await;
+    }
+    if let Some(count) = path.strip_prefix("/pod/pattern/").and_then(|count| count.parse().ok()) {
+        return bytes(exchange, echo, &pattern(count)).await;
     }
     if let Some(status) = path.strip_prefix("/pod/status/") {
         exchange.write(format!("HTTP/1.1 {status} Chosen\r\nContent-Length: 0\r\n\r\n").as_bytes()).await?;
@@ -70,15 +74,19 @@ pub(super) async fn answer(exchange: &mut Exchange, echo: &Echo) -> Result<Then>
     Ok(Then::Continue)
 }
 
-async fn bytes(exchange: &mut Exchange, echo: &Echo, count: usize) -> Result<Then> {
-    exchange.write(format!("HTTP/1.1 200 OK\r\nContent-Length: {count}\r\n\r\n").as_bytes()).await?;
+/// Bytes of which no part looks like another, nor like those of another length.
+#[must_use]
+pub fn pattern(length: usize) -> Vec<u8> {
+    let words = (length as u64..).map(|word| word.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes());
+    words.flatten().take(length).collect()
+}
+
+async fn bytes(exchange: &mut Exchange, echo: &Echo, bytes: &[u8]) -> Result<Then> {
+    exchange.write(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", bytes.len()).as_bytes()).await?;
     if echo.method != "HEAD" {
-        let mut left = count;
-        while left > 0 {
-            let part = left.min(0x10000);
-            exchange.write(&vec![b'x'; part]).await?;
-            left -= part;
-            exchange.shared.sent.send_modify(|sent| *sent += part);
+        for part in bytes.chunks(0x10000) {
+            exchange.write(part).await?;
+            exchange.shared.sent.send_modify(|sent| *sent += part.len());
         }
     }
     Ok(Then::Continue)

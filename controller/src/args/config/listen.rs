@@ -4,6 +4,7 @@ use crate::{
     args::values::{BindAddress, Values},
     compile::ProcessSettings,
 };
+use rust_nginx_proxy::Splice;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// Addresses of the traffic listeners, before the ConfigMap had its say.
@@ -15,6 +16,8 @@ pub struct Listen {
     proxy_protocol: Vec<BindAddress>,
     http_port: u16,
     https_port: u16,
+    /// `--splice`
+    splice: Splice,
 }
 
 // === impl Listen ===
@@ -34,13 +37,16 @@ impl Listen {
                 .collect(),
             http_port: values.port("http-port"),
             https_port: values.port("https-port"),
+            splice: values
+                .word("splice", &[("auto", Splice::Auto), ("on", Splice::Always), ("off", Splice::Never)])
+                .unwrap_or_default(),
         }
     }
 
     /// Only these addresses, whatever the ConfigMap says.
     #[must_use]
     pub fn only(http: Vec<BindAddress>, https: Vec<BindAddress>) -> Self {
-        Self { http, https, proxy_protocol: Vec::new(), http_port: 80, https_port: 443 }
+        Self { http, https, proxy_protocol: Vec::new(), http_port: 80, https_port: 443, splice: Splice::Auto }
     }
 
     /// The addresses to bind for HTTP and HTTPS: `--http-addr`, else `--http-port` on the addresses of the ConfigMap.
@@ -60,6 +66,12 @@ impl Listen {
             if configured.is_empty() { BindAddress::Every(port).resolve(ipv6_for_ports) } else { configured }
         };
         (resolve(&self.http, self.http_port), resolve(&self.https, self.https_port))
+    }
+
+    /// What becomes of large responses.
+    #[must_use]
+    pub fn splice(&self) -> Splice {
+        self.splice
     }
 
     /// Those of the addresses where connections begin with a PROXY header, whatever the ConfigMap says.

@@ -100,6 +100,21 @@ impl Decoder {
         }
     }
 
+    /// Bytes that come now and are the body as they are, to its end.
+    pub(super) fn unframed(&self) -> Option<u64> {
+        self.remaining().filter(|length| *length > 0)
+    }
+
+    /// So many of them went another way.
+    pub(super) fn pass(&mut self, length: usize) {
+        if let State::Length(left) = &mut self.state {
+            *left = left.saturating_sub(length as u64);
+            if *left == 0 {
+                self.state = State::Done;
+            }
+        }
+    }
+
     /// Takes the next piece of the body, and the framing around it as far as it is here.
     pub(super) fn decode(&mut self, read: &mut BytesMut) -> Result<Decoded, BadBody> {
         self.take_framing(read)?;
