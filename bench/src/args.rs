@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use lexopt::{Arg, Parser, ValueExt};
+use rust_nginx_tests::namespace::USUAL_CONGESTION_CONTROL;
 
 use crate::peer::{Peer, Programs};
 use crate::scale::Plan;
@@ -39,6 +40,16 @@ pub(crate) struct Compare {
     pub(crate) from: Option<PathBuf>,
     pub(crate) keep: Option<PathBuf>,
     pub(crate) write_docs: bool,
+    pub(crate) network: Network,
+}
+
+/// Which network a run takes place in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Network {
+    /// One of its own, with this congestion control of TCP.
+    Own(String),
+    /// The machine's, as it is.
+    Host,
 }
 
 /// Options of counting instructions.
@@ -93,6 +104,8 @@ Usage: rust-nginx-bench [OPTIONS]
   --connections N     idle connections for the memory per connection (default 2000)
   --no-latency        leave out the latencies at a fixed rate
   --no-memory         leave out memory
+  --congestion NAME   congestion control of TCP (default cubic, as in Linux), in a network namespace of its own;
+                      \"host\" stays in the network of the machine, with what it has
   --output FILE       result file (default: target/bench/TIME.json)
   --from FILE         measure nothing, take the results of an earlier run
   --write-docs        write the tables into README.md and docs/performance.md
@@ -191,6 +204,7 @@ fn compare(mut parser: Parser, errors: &mut Vec<String>) -> Command {
         from: None,
         keep: None,
         write_docs: false,
+        network: Network::Own(USUAL_CONGESTION_CONTROL.to_owned()),
     };
     let mut quick = false;
     while let Some(option) = next(&mut parser, errors) {
@@ -208,6 +222,7 @@ fn compare(mut parser: Parser, errors: &mut Vec<String>) -> Command {
             "output" => set(&mut options.output, path(&mut parser), &option, errors),
             "from" => set(&mut options.from, path(&mut parser), &option, errors),
             "keep" => set(&mut options.keep, path(&mut parser), &option, errors),
+            "congestion" => set(&mut options.network, network(&mut parser), &option, errors),
             "quick" => quick = true,
             "no-latency" => options.latency = false,
             "no-memory" => options.memory = false,
@@ -234,6 +249,13 @@ fn compare(mut parser: Parser, errors: &mut Vec<String>) -> Command {
         errors.push("--peers without nginx needs --no-latency: the rate is a share of nginx's".to_owned());
     }
     Command::Compare(options)
+}
+
+fn network(parser: &mut Parser) -> Result<Network, lexopt::Error> {
+    Ok(match parser.value()?.string()? {
+        name if name == "host" => Network::Host,
+        name => Network::Own(name),
+    })
 }
 
 fn scale(mut parser: Parser, errors: &mut Vec<String>) -> Scale {

@@ -21,7 +21,7 @@ use anyhow::{Context, Result, bail};
 use rust_nginx_tests::namespace;
 use tokio::signal::unix::{SignalKind, signal};
 
-use args::{Command, Compare};
+use args::{Command, Compare, Network};
 use peer::{Found, Peer, Programs};
 use report::docs::Section;
 use results::{Machine, Results, Settings, read_json, write_json};
@@ -61,9 +61,9 @@ fn main() -> ExitCode {
             Ok(())
         }
         Command::Origin { threads } => origin::serve(threads),
-        Command::Compare(options) => prepare_process().and_then(|()| compare(&options)),
+        Command::Compare(options) => compare(options),
         Command::Scale(options) => measure_scale(&options),
-        Command::Soak(options) => prepare_process().and_then(|()| soak(&options)),
+        Command::Soak(options) => soak(&options),
         Command::Layout(programs) => prepare_process()
             .and_then(|()| subject(&programs))
             .and_then(|found| layout::run(&found, &root().join("controller/layout.ld")))
@@ -88,10 +88,17 @@ fn main() -> ExitCode {
     }
 }
 
-fn compare(options: &Compare) -> Result<()> {
+fn compare(mut options: Compare) -> Result<()> {
     let results = match &options.from {
         Some(path) => read_json(path)?,
-        None => measure(options)?,
+        None => {
+            if let Network::Own(congestion_control) = &options.network {
+                let builds = options.peers.contains(&Peer::RustNginx);
+                options.programs = enter_network(&options.programs, builds, congestion_control)?;
+            }
+            prepare_process()?;
+            measure(&options)?
+        }
     };
     print(&mut std::io::stdout(), &report::full(&results));
     if options.write_docs {
@@ -99,6 +106,18 @@ fn compare(options: &Compare) -> Result<()> {
         report::docs::write(&root(), Section::Bench, Some(summary), full)?;
     }
     Ok(())
+}
+
+/// What needs the network of the machine (cargo) comes first; then the program starts again in one of its own, in which
+/// connections are as Linux makes them, whatever this machine was told.
+fn enter_network(programs: &Programs, builds: bool, congestion_control: &str) -> Result<Programs> {
+    let mut programs = programs.clone();
+    if builds && programs.subject.is_none() && !namespace::is_inside() {
+        build()?;
+    }
+    namespace::enter_network(congestion_control)?;
+    programs.subject.get_or_insert_with(built);
+    Ok(programs)
 }
 
 fn measure(options: &Compare) -> Result<Results> {
@@ -175,7 +194,7 @@ fn scale_results(options: &args::Scale) -> Result<scale::results::Scale> {
     let started = results::now();
     let pure = options.pure.then(|| scale::pure::read(&criterion_directory())).transpose()?;
     let mut programs = options.programs.clone();
-    programs.subject.get_or_insert_with(|| target_directory().join("release/rust-nginx"));
+    programs.subject.get_or_insert_with(built);
     let (stages, parts, version) = if options.cluster {
         let found = Peer::RustNginx.find(&programs)?;
         let (stages, parts) = scale::cluster(&options.plan, &found.program)?;
@@ -188,7 +207,9 @@ fn scale_results(options: &args::Scale) -> Result<scale::results::Scale> {
 
 /// The report is printed, and written, whatever the verdict is.
 fn soak(options: &args::Soak) -> Result<()> {
-    let found = subject(&options.programs)?;
+    let programs = enter_network(&options.programs, true, namespace::USUAL_CONGESTION_CONTROL)?;
+    prepare_process()?;
+    let found = subject(&programs)?;
     let directory =
         tempfile::Builder::new().prefix("rust-nginx-soak-").tempdir().context("make a temporary directory")?;
     let outcome = soak::run(&found, Duration::from_secs(options.minutes * 60), directory.path())?;
@@ -233,6 +254,11 @@ fn subject(programs: &Programs) -> Result<Found> {
         programs.subject = Some(build()?);
     }
     Peer::RustNginx.find(&programs)
+}
+
+/// Where cargo leaves it.
+fn built() -> PathBuf {
+    target_directory().join("release/rust-nginx")
 }
 
 /// Builds the binary and takes its path from what cargo reports.

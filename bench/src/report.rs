@@ -72,9 +72,10 @@ fn header(results: &Results) -> String {
     let peers: Vec<String> =
         results.peers().into_iter().map(|peer| format!("{} {}", title(peer), results.version(peer))).collect();
     let Results { machine, settings, .. } = results;
+    let tcp = machine.congestion_control.as_ref().map(|name| format!(", TCP {name}")).unwrap_or_default();
     let cores = if machine.cores == 1 { "core" } else { "cores" };
     format!(
-        "{} on {} {cores} of {}, Linux {}; {} rounds of {} s; {}.",
+        "{} on {} {cores} of {}, Linux {}{tcp}; {} rounds of {} s; {}.",
         results.started,
         machine.cores,
         machine.processor,

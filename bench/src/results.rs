@@ -31,6 +31,8 @@ pub(crate) struct Machine {
     pub(crate) processor: String,
     pub(crate) cores: usize,
     pub(crate) kernel: String,
+    /// Congestion control of TCP; older files do not have it.
+    pub(crate) congestion_control: Option<String>,
 }
 
 /// What was asked for.

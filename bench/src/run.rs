@@ -327,11 +327,14 @@ impl Machine {
         let cpuinfo = fs::read_to_string("/proc/cpuinfo").context("read /proc/cpuinfo")?;
         let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name"));
         let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").context("read osrelease")?;
+        let congestion_control = fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control")
+            .context("read which congestion control TCP has")?;
         Ok(Self {
             processor: model.map_or("unnamed", |name| name.trim_start_matches([' ', '\t', ':'])).to_owned(),
             cores: thread::available_parallelism().context("count the cores")?.get(),
             // Only the version: the rest of the name says who built it.
             kernel: kernel.split('-').next().unwrap_or_default().trim().to_owned(),
+            congestion_control: Some(congestion_control.trim().to_owned()),
         })
     }
 }

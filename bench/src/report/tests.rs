@@ -25,7 +25,12 @@ pub(super) fn results() -> Results {
     let version = |peer| Version { peer, version: "1.0".to_owned() };
     Results {
         started: "2026-01-02T03:04:05Z".to_owned(),
-        machine: Machine { processor: "Some CPU".to_owned(), cores: 2, kernel: "6.1.0".to_owned() },
+        machine: Machine {
+            processor: "Some CPU".to_owned(),
+            cores: 2,
+            kernel: "6.1.0".to_owned(),
+            congestion_control: Some("cubic".to_owned()),
+        },
         settings: Settings { rounds: 2, seconds: 3, workers: 2, idle_connections: 1000 },
         targets: [Peer::Envoy, Peer::RustNginx, Peer::Nginx, Peer::Baseline].map(version).to_vec(),
         saturations: vec![

@@ -242,7 +242,12 @@ pub(crate) mod tests {
         let memory = Memory { resident: 59_000_000, proportional: 58_000_000, peak: 80_000_000 };
         Scale {
             started: "2026-01-02T03:04:05Z".to_owned(),
-            machine: Machine { processor: "Some CPU".to_owned(), cores: 2, kernel: "6.1.0".to_owned() },
+            machine: Machine {
+                processor: "Some CPU".to_owned(),
+                cores: 2,
+                kernel: "6.1.0".to_owned(),
+                congestion_control: Some("cubic".to_owned()),
+            },
             version: "0.1.0".to_owned(),
             pure: None,
             stages: vec![Stage {
