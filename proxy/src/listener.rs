@@ -6,6 +6,7 @@ mod bind;
 mod clients;
 mod connection;
 mod counters;
+mod gathered;
 mod io;
 pub(crate) mod proxy_protocol;
 mod refusal;

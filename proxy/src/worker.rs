@@ -52,6 +52,8 @@ pub(crate) struct Worker {
     access_log: AccessLog,
     random: RefCell<SmallRng>,
     scratch: Scratch,
+    /// For what an HTTP/2 connection writes: a connection needs one only while it is polled, or its client takes nothing.
+    buffer: RefCell<Vec<u8>>,
     pipes: Arc<Pipes>,
     draining: Cell<bool>,
     drain: Notify,
@@ -106,6 +108,7 @@ impl Worker {
             access_log: AccessLog::new(log),
             random: RefCell::new(SmallRng::from_os_rng()),
             scratch: Scratch::default(),
+            buffer: RefCell::default(),
             pipes: Arc::default(),
             draining: Cell::new(false),
             drain: Notify::new(),
@@ -310,6 +313,16 @@ impl Worker {
     /// Where what tunnels carry lies on its way.
     pub(crate) fn scratch(&self) -> &Scratch {
         &self.scratch
+    }
+
+    /// An empty buffer, with room if there is one.
+    pub(crate) fn take_buffer(&self) -> Vec<u8> {
+        self.buffer.take()
+    }
+
+    /// Keeps an empty buffer for whoever needs one next.
+    pub(crate) fn give_buffer(&self, buffer: Vec<u8>) {
+        self.buffer.replace(buffer);
     }
 
     /// What large responses go through on their way.

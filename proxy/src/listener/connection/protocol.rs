@@ -4,6 +4,7 @@ use super::Connection;
 use crate::{
     body::ResponseBody,
     listener::{
+        gathered::Gathered,
         io::ServerIo,
         refusal::{self, RefusedHead},
         stream::StreamExecutor,
@@ -63,6 +64,12 @@ trait Protocol {
     const FRAMES: bool;
     fn graceful_shutdown(self: Pin<&mut Self>);
     fn poll_done(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), hyper::Error>>;
+}
+
+/// HTTP/2, and the IO that gathers what it writes.
+struct Http2<'a, S: HttpService<Incoming>> {
+    protocol: Pin<&'a mut http2::Connection<TokioIo<Gathered>, S, StreamExecutor>>,
+    io: Gathered,
 }
 
 /// How long a connection stays ready for its next request: then its protocol is put away, with the buffers that are most of
@@ -140,8 +147,9 @@ pub(super) async fn http2(connection: Rc<Connection>, mut io: ServerIo) {
         .max_send_buf_size(SEND_BUFFER);
     drop(view);
     let service = connection.stream_service();
-    let protocol = std::pin::pin!(builder.serve_connection(TokioIo::new(io), service));
-    let end = connection.run(protocol).await;
+    let io = Gathered::new(io, &connection.worker);
+    let protocol = std::pin::pin!(builder.serve_connection(TokioIo::new(io.clone()), service));
+    let end = connection.run(Pin::new(&mut Http2 { protocol, io })).await;
     connection.note_resets();
     refusal::http2(&connection, &end);
 }
@@ -374,7 +382,7 @@ where
     }
 }
 
-impl<S> Protocol for http2::Connection<TokioIo<ServerIo>, S, StreamExecutor>
+impl<S> Protocol for Http2<'_, S>
 where
     S: HttpService<Incoming, ResBody = ResponseBody>,
     S::Future: 'static,
@@ -383,10 +391,13 @@ where
     const FRAMES: bool = true;
 
     fn graceful_shutdown(self: Pin<&mut Self>) {
-        self.graceful_shutdown();
+        self.get_mut().protocol.as_mut().graceful_shutdown();
     }
 
     fn poll_done(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), hyper::Error>> {
-        self.poll(cx)
+        let this = self.get_mut();
+        let done = this.protocol.as_mut().poll(cx);
+        this.io.release(cx);
+        done
     }
 }
