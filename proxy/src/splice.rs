@@ -24,14 +24,12 @@ use std::{
 };
 use tokio::{io::Interest, net::TcpStream};
 
-/// Most bytes that are moved at once: a stand-in is as long.
-const MOST: usize = 1 << 20;
-
 /// Bytes that a body must still have. Below it copying costs as much: 1.02 of it with 64 KB, 0.90 with 128 KB, 0.70 with
 /// 256 KB, 0.53 with 1 MB (docs/performance.md).
 pub(crate) const LEAST: u64 = 128 << 10;
 
 /// Room of a pipe in bytes: it counts in pages. With the usual 64 KB there are four times as many calls; more is no better.
+/// No more is moved at once, and no stand-in is longer.
 const ROOM: usize = 256 << 10;
 
 /// How the names of congestion controls begin that pace what they send. They have a timer for every 64 KB that are there before
@@ -81,7 +79,7 @@ struct Pipe {
 }
 
 /// What stands for bytes in a pipe. It is never written, so that no memory is behind it.
-static STAND_IN: LazyLock<&'static [u8]> = LazyLock::new(|| Box::leak(vec![0; MOST].into_boxed_slice()));
+static STAND_IN: LazyLock<&'static [u8]> = LazyLock::new(|| Box::leak(vec![0; ROOM].into_boxed_slice()));
 
 /// Whether these bytes only stand for others.
 pub(crate) fn is_stand_in(bytes: &[u8]) -> bool {
@@ -159,7 +157,7 @@ impl Lane {
         most: u64,
     ) -> Poll<io::Result<&'static [u8]>> {
         let Some(pipe) = self.pipe.as_ref().filter(|_| self.is_empty()) else { return Poll::Pending };
-        let most = usize::try_from(most).unwrap_or(MOST).min(MOST);
+        let most = usize::try_from(most).unwrap_or(ROOM).min(ROOM);
         loop {
             ready!(from.poll_read_ready(cx))?;
             match from.try_io(Interest::READABLE, || move_bytes(from, &pipe.writer, most)) {

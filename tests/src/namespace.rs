@@ -58,6 +58,10 @@ fn enter_with(also: &[&str], congestion_control: &str) -> Result<()> {
          (sysctl kernel.unprivileged_userns_clone=1, kernel.apparmor_restrict_unprivileged_userns=0)",
     )?;
     let setting = "/proc/sys/net/ipv4/tcp_congestion_control";
+    // Containers may not let us write what need not be written.
+    if fs::read_to_string(setting).is_ok_and(|is| is.trim() == congestion_control) {
+        return Ok(());
+    }
     fs::write(setting, congestion_control).with_context(|| format!("cannot write {congestion_control} to {setting}"))
 }
 
