@@ -13,6 +13,7 @@ use std::{
     io,
     net::{IpAddr, SocketAddr, TcpListener},
     num::NonZeroUsize,
+    rc::Rc,
     sync::Arc,
     time::Duration,
 };
@@ -197,9 +198,15 @@ fn run_worker(
     phase: watch::Receiver<Phase>,
 ) -> usize {
     let local = tokio::task::LocalSet::new();
-    local.block_on(runtime, async {
+    let worker = local.block_on(runtime, async {
         let worker = Worker::new(handle, log);
-        std::rc::Rc::clone(&worker).run(share, phase).await;
-        worker.open()
-    })
+        Rc::clone(&worker).run(share, phase).await;
+        worker
+    });
+    let open = worker.open();
+    // Requests that are cut here have their lines, too.
+    let _entered = runtime.enter();
+    drop(local);
+    worker.access_log().flush();
+    open
 }

@@ -179,6 +179,12 @@ impl Exchange {
         self.try_ended((error.outcome() != Outcome::Final).then(|| error.status()))
     }
 
+    /// The status of a request that got none.
+    fn left_unanswered(&self) -> StatusCode {
+        // The end of the process is not the client's.
+        if self.connection.worker().is_cut() { StatusCode::SERVICE_UNAVAILABLE } else { client_closed_request() }
+    }
+
     fn try_ended(&mut self, status: Option<StatusCode>) -> Duration {
         let time = self.tried.elapsed();
         if let Some(attempt) = self.attempts.last_mut() {
@@ -194,7 +200,7 @@ impl Drop for Exchange {
         self.connection.worker().metrics().active.sub(1);
         let now = Instant::now();
         let duration = now - self.start;
-        let status = self.status.unwrap_or_else(client_closed_request);
+        let status = self.status.unwrap_or_else(|| self.left_unanswered());
         let single = self.attempts.len() == 1;
         let upstream = self.attempts.last_mut().and_then(|attempt| {
             let ended = !attempt.is_under_way();

@@ -124,7 +124,7 @@ async fn serve_plain(socket: Socket, downstream: Downstream) {
     let mut io = ServerIo::plain(socket, downstream.io());
     let timeout = downstream.header_timeout();
     if downstream.http2_allowed() {
-        match downstream.deadline().limit(timeout, io.peek_http2_preface()).await {
+        match downstream.begin(timeout, io.peek_http2_preface()).await {
             Some(Ok(true)) => return Box::pin(downstream.serve_http2(io)).await,
             Some(Ok(false)) => {}
             Some(Err(error)) => return tracing::debug!(%error, "client closed before its first request"),
@@ -138,7 +138,7 @@ async fn serve_tls(stream: TcpStream, downstream: Downstream, tls: Arc<Configura
     let timeout = downstream.header_timeout();
     // Boxed: it is large, and over soon.
     let handshake = Box::pin(shake_hands(stream, &downstream, &tls));
-    match downstream.deadline().limit(timeout, handshake).await {
+    match downstream.begin(timeout, handshake).await {
         Some(Ok(Handshake::Done(stream))) => {
             let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
             let io = ServerIo::tls(stream, downstream.io());

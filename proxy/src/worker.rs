@@ -56,6 +56,7 @@ pub(crate) struct Worker {
     buffer: RefCell<Vec<u8>>,
     pipes: Arc<Pipes>,
     draining: Cell<bool>,
+    cut: Cell<bool>,
     drain: Notify,
     connections: RefCell<HashMap<u64, Weak<Connection>>>,
     next_connection: Cell<u64>,
@@ -111,6 +112,7 @@ impl Worker {
             buffer: RefCell::default(),
             pipes: Arc::default(),
             draining: Cell::new(false),
+            cut: Cell::new(false),
             drain: Notify::new(),
             connections: RefCell::default(),
             next_connection: Cell::new(0),
@@ -147,9 +149,13 @@ impl Worker {
         }
         tokio::select! {
             () = self.wait_until_closed() => {}
-            _ = phase.wait_for(|phase| *phase == Phase::Cut) => {}
+            _ = phase.wait_for(|phase| *phase == Phase::Cut) => self.cut.set(true),
         }
-        self.access_log.flush();
+    }
+
+    /// Whether what is still open is being cut.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.cut.get()
     }
 
     /// How much a connection may hold of what was read for its client, and once more of what the client does not take. The

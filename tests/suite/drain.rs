@@ -24,6 +24,7 @@ pub(crate) fn tests() -> Vec<Test> {
         requests_in_flight_are_finished,
         websockets_live_until_they_end,
         websockets_are_cut_after_the_limit,
+        silent_connections_hold_the_end_for_seconds_only,
         http2_connections_are_sent_away,
         accepted_connections_are_answered,
         a_second_signal_ends_it_at_once,
@@ -156,6 +157,30 @@ async fn websockets_are_cut_after_the_limit() -> Result<()> {
     wait::at_most(PROMPT, "the end of a WebSocket", socket.cut()).await??;
     let took = start.elapsed();
     ensure!(took >= Duration::from_millis(1900), "cut after {took:?}");
+    ends(&site, PROMPT).await?;
+    // Both have their lines; of the one that was never answered it is not said that its client went away.
+    wait::until("lines of what was cut", async || {
+        let lines = site.subject.log.lines();
+        for expected in ["\"GET / HTTP/1.1\" 101 ", "\"GET /held HTTP/1.1\" 503 0 "] {
+            ensure!(lines.iter().any(|line| line.contains(expected)), "no line with {expected}");
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// Connections that bring nothing, neither a request nor the beginning of TLS.
+async fn silent_connections_hold_the_end_for_seconds_only() -> Result<()> {
+    let (site, _pod) = site(|launch| launch).await?;
+    let mut silent = [Connection::open(site.subject.http()).await?, Connection::open(site.subject.https()).await?];
+    site.subject.get("a.test", "/").await?.expect(200)?;
+    let start = Instant::now();
+    site.subject.terminate()?;
+    for connection in &mut silent {
+        connection.closed().await?;
+    }
+    let took = start.elapsed();
+    ensure!((4..15).contains(&took.as_secs()), "closed after {took:?}");
     ends(&site, PROMPT).await
 }
 

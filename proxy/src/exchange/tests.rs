@@ -16,7 +16,7 @@ use crate::{
 };
 use bytes::Bytes;
 use http::{Request, StatusCode};
-use std::{net::SocketAddr, sync::Arc, sync::mpsc::sync_channel, time::Duration};
+use std::{net::SocketAddr, rc::Rc, sync::Arc, sync::mpsc::sync_channel, time::Duration};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -62,10 +62,13 @@ async fn written(table: Table, client: impl AsyncFnOnce(SocketAddr)) -> Vec<Stri
     let (_orders, orders) = mpsc::unbounded_channel();
     let listeners = vec![Listener::new(socket, None, false).expect("a listener")];
     let (phase, phases) = watch::channel(Phase::Serving);
-    let running = spawn_local(worker.run(Share { listeners, orders, opener: None, splice: Splice::default() }, phases));
+    let running = spawn_local(
+        Rc::clone(&worker).run(Share { listeners, orders, opener: None, splice: Splice::default() }, phases),
+    );
     client(address).await;
     phase.send_replace(Phase::Draining);
     running.await.expect("a drain");
+    worker.access_log().flush();
     lines.try_iter().collect::<String>().lines().map(str::to_owned).collect()
 }
 

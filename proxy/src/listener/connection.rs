@@ -27,6 +27,9 @@ use std::{
     time::Duration,
 };
 
+/// How long a connection may take to say goodbye, or to bring its first request, once it is to be closed.
+const GOODBYE: Duration = Duration::from_secs(5);
+
 /// Scheme of the client's connection to us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scheme {

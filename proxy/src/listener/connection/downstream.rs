@@ -1,7 +1,7 @@
 //! A connection on its way to its protocol: what its first bytes say about its client, be it a PROXY header or a TLS
 //! handshake.
 
-use super::{Connection, Scheme, protocol};
+use super::{Connection, GOODBYE, Scheme, protocol};
 use crate::{
     listener::{
         address,
@@ -13,7 +13,6 @@ use crate::{
     },
     stream::passthrough::{self, Hello},
     table::{Backend, HostMatch},
-    timeout::Deadline,
     tls::{Configurations, Session},
     worker::Worker,
 };
@@ -22,6 +21,7 @@ use std::{
     cell::{Cell, OnceCell, RefCell},
     io,
     net::SocketAddr,
+    pin::pin,
     rc::Rc,
     sync::Arc,
     time::Duration,
@@ -80,15 +80,23 @@ impl Downstream {
         Arc::clone(&self.connection.io)
     }
 
-    pub(in crate::listener) fn deadline(&self) -> &Deadline {
-        &self.connection.deadline
+    /// Waits for what a connection begins with, before its protocol is known. Less long once the worker drains.
+    pub(in crate::listener) async fn begin<F: Future>(&self, timeout: Duration, beginning: F) -> Option<F::Output> {
+        let Connection { deadline, worker, .. } = &*self.connection;
+        let mut beginning = pin!(deadline.limit(timeout, beginning));
+        tokio::select! {
+            biased;
+            begun = &mut beginning => return begun,
+            () = worker.draining() => deadline.set(timeout.min(GOODBYE)),
+        }
+        beginning.await
     }
 
     /// Reads the PROXY header that the connection has to begin with. Returns whether it may go on.
     pub(in crate::listener) async fn read_proxy_header(&self, stream: &mut TcpStream) -> bool {
         let connection = &self.connection;
         let timeout = connection.worker.last_view().table().settings().trust.proxy_protocol_timeout;
-        match connection.deadline.limit(timeout, proxy_protocol::read(stream)).await {
+        match self.begin(timeout, proxy_protocol::read(stream)).await {
             Some(Ok(proxied)) => {
                 if let Some(proxied) = proxied {
                     let _ = connection.proxied.set(proxied);

@@ -1,6 +1,6 @@
 //! A connection under its protocol: HTTP/1 or HTTP/2, the deadlines of what it waits for, its end.
 
-use super::Connection;
+use super::{Connection, GOODBYE};
 use crate::{
     body::ResponseBody,
     listener::{
@@ -79,9 +79,6 @@ const DOZE: Duration = Duration::from_millis(250);
 /// How long a request may take before anybody looks whether its client is still there, on a connection that the reactor
 /// does not know. Most are answered before.
 const WATCH: Duration = Duration::from_millis(50);
-
-/// How long a connection may take to say goodbye, or to bring its first request, once it is to be closed.
-const GOODBYE: Duration = Duration::from_secs(5);
 
 /// Above the largest head: the watch refuses it, not hyper, and what follows it may have come along.
 const BESIDE_HEAD: usize = 8 << 10;
