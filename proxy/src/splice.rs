@@ -130,6 +130,13 @@ impl Pipes {
         Some(Pipe { reader, writer })
     }
 
+    /// Closes a pipe that nobody uses: after a while without large responses there are none.
+    pub(crate) fn close_one(&self) {
+        if self.unused.lock().pop().is_some() {
+            self.all.fetch_sub(1, Relaxed);
+        }
+    }
+
     /// From now on everything is copied.
     #[cold]
     fn turn_off(&self, error: &io::Error) {

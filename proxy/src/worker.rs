@@ -363,6 +363,7 @@ impl Worker {
         loop {
             tokio::time::sleep(HOUSEKEEPING).await;
             self.access_log.flush();
+            self.pipes.close_one();
             let view = self.view();
             let limits = view.table.settings().upstream_keep_alive;
             let late = self.pool.borrow_mut().take_late();
