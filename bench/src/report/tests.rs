@@ -68,7 +68,7 @@ CPU per request, ratio to nginx in the same run (median of 2 rounds, lower is be
 |---------------------------|----------:|-----------:|---------:|------:|----------------------:|
 | HTTP/1.1 keep-alive, 1 KB |      30.0 |       0.78 |     1.55 |  2.50 |                  0.50 |
 
-2026-01-02T03:04:05Z on 2 cores of Some CPU, Linux 6.1.0; 2 rounds of 3 s; \
+2026-01-02T03:04:05Z on 2 cores of Some CPU, Linux 6.1.0, TCP cubic; 2 rounds of 3 s; \
 nginx 1.0, rust-nginx 1.0, baseline 1.0, Envoy 1.0.
 ";
     assert_eq!(summary(&results()), expected);

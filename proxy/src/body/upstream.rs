@@ -55,7 +55,8 @@ impl UpstreamBody {
 
     /// Has the rest go past our memory, if there is enough of it and somebody has a way.
     pub(super) fn splice(&mut self, open: impl FnOnce() -> Option<Arc<Lane>>) {
-        let rest = self.connection.as_ref().and_then(|connection| connection.remaining());
+        let connection = self.connection.as_ref().filter(|connection| connection.is_cleartext());
+        let rest = connection.and_then(|connection| connection.remaining());
         if rest.is_some_and(|rest| rest >= splice::LEAST) {
             self.lane = open();
         }

@@ -332,6 +332,11 @@ impl Connection {
         self.decoder.is_done()
     }
 
+    /// There is no TLS.
+    pub(crate) fn is_cleartext(&self) -> bool {
+        matches!(self.io, UpstreamIo::Plain(_))
+    }
+
     /// Bytes of the body that are still to come, where that is known.
     pub(crate) fn remaining(&self) -> Option<u64> {
         self.decoder.remaining()
