@@ -137,12 +137,15 @@ impl Pipes {
         }
     }
 
-    /// From now on everything is copied.
-    #[cold]
-    fn turn_off(&self, error: &io::Error) {
-        if !self.off.swap(true, Relaxed) {
-            tracing::info!(%error, "splice(2) does not work here: large responses are copied");
+    /// Whether the error is not of a connection, but of the kernel: an old one, a sandbox, a filter of system calls. Everything
+    /// is copied from then on.
+    fn turned_off_by(&self, error: &io::Error) -> bool {
+        let is_refusal =
+            matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported | ErrorKind::PermissionDenied);
+        if is_refusal && !self.off.swap(true, Relaxed) {
+            tracing::warn!(%error, "splice(2) does not work here: large responses are copied");
         }
+        is_refusal
     }
 }
 
@@ -173,8 +176,7 @@ impl Lane {
                     return Poll::Ready(Ok(&STAND_IN[..moved]));
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                Err(error) if is_refusal(&error) => {
-                    self.home.turn_off(&error);
+                Err(error) if self.home.turned_off_by(&error) => {
                     return Poll::Ready(Err(ErrorKind::Unsupported.into()));
                 }
                 Err(error) => return Poll::Ready(Err(error)),
@@ -188,7 +190,10 @@ impl Lane {
         let (Some(pipe), true) = (&self.pipe, most <= level) else {
             return Err(io::Error::other("a response is not where it was put"));
         };
-        let moved = move_bytes(&pipe.reader, to, most)?;
+        // What is in the pipe is lost then, and what comes after it is copied.
+        let moved = move_bytes(&pipe.reader, to, most).inspect_err(|error| {
+            self.home.turned_off_by(error);
+        })?;
         self.level.store(level - moved, Relaxed);
         Ok(moved)
     }
@@ -202,11 +207,6 @@ fn move_bytes(from: impl AsFd, to: impl AsFd, most: usize) -> io::Result<usize> 
             moved => return Ok(moved?),
         }
     }
-}
-
-/// Not of the connection, but of the kernel: an old one, a sandbox, a filter of system calls.
-fn is_refusal(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported | ErrorKind::PermissionDenied)
 }
 
 impl Drop for Lane {
@@ -224,5 +224,45 @@ impl Drop for Lane {
 impl fmt::Debug for Lane {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lane").field("level", &self.level).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pipe_comes_back_empty_or_not_at_all() {
+        let pipes = Arc::<Pipes>::default();
+        let lanes: Vec<_> = (0..MOST_PIPES).map(|_| pipes.lane().expect("a pipe")).collect();
+        assert!(pipes.lane().is_none(), "more than {MOST_PIPES}");
+        lanes[0].level.store(1, Relaxed);
+        drop(lanes);
+        assert_eq!((pipes.unused.lock().len(), pipes.all.load(Relaxed)), (KEPT, KEPT));
+        for left in (0..KEPT).rev() {
+            pipes.close_one();
+            assert_eq!((pipes.unused.lock().len(), pipes.all.load(Relaxed)), (left, left));
+        }
+        pipes.close_one();
+        assert_eq!(pipes.all.load(Relaxed), 0);
+    }
+
+    #[test]
+    fn a_kernel_that_refuses_is_not_asked_again() {
+        let pipes = Arc::<Pipes>::default();
+        assert!(!pipes.turned_off_by(&ErrorKind::ConnectionReset.into()));
+        assert!(pipes.lane().is_some());
+        assert!(pipes.turned_off_by(&rustix::io::Errno::INVAL.into()));
+        assert!(pipes.lane().is_none());
+    }
+
+    #[test]
+    fn more_than_is_in_the_pipe_is_not_sent() {
+        let pipes = Arc::<Pipes>::default();
+        let lane = pipes.lane().expect("a pipe");
+        let (to, _from) = std::os::unix::net::UnixStream::pair().expect("sockets");
+        lane.send(&to, 1).expect_err("nothing is in it");
+        assert!(is_stand_in(&STAND_IN[..1]) && is_stand_in(&STAND_IN[ROOM - 1..]));
+        assert!(!is_stand_in(&STAND_IN[..0]) && !is_stand_in(b"bytes"));
     }
 }

@@ -1,4 +1,4 @@
-//! The IO of an HTTP/2 connection: what h2 writes is gathered until it has nothing more to write for now.
+//! The IO of an HTTP/2 connection: what h2 writes is gathered until the connection comes to rest.
 //!
 //! h2 writes and flushes after every DATA frame. Responses that come together would each be a record of TLS, a system call
 //! and a packet of their own. Here flushing means nothing; whoever polls the protocol lets go of what was gathered when

@@ -314,7 +314,7 @@ impl Connection {
     /// The same, but that it stays in the kernel where it can: then what comes back stands for it.
     pub(crate) fn poll_body_over(&mut self, cx: &mut Context<'_>, lane: &Lane) -> Poll<Option<Result<Bytes, Error>>> {
         self.poll_sending(cx)?;
-        let left = self.decoder.unframed().filter(|_| self.read.is_empty());
+        let left = self.remaining().filter(|left| *left > 0 && self.read.is_empty());
         let (Some(left), UpstreamIo::Plain(stream)) = (left, &self.io) else { return self.poll_body(cx) };
         let piece = match ready!(lane.poll_fill(cx, stream, left)) {
             Err(error) if error.kind() == ErrorKind::Unsupported => return self.poll_body(cx),

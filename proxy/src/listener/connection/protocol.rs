@@ -353,6 +353,8 @@ impl Connection {
         let mut builder = http1::Builder::new();
         // hyper's own timer would be set for every head; ours costs a store.
         builder.keep_alive(!settings.keep_alive.is_zero()).header_read_timeout(None);
+        // What bodies yield reaches our IO as it is, never copied into a buffer: it may only stand for something, see `splice`.
+        builder.writev(true);
         if most_fields > USUAL_FIELDS {
             builder.max_headers(most_fields as usize);
         }

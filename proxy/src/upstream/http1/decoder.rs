@@ -100,12 +100,7 @@ impl Decoder {
         }
     }
 
-    /// Bytes that come now and are the body as they are, to its end.
-    pub(super) fn unframed(&self) -> Option<u64> {
-        self.remaining().filter(|length| *length > 0)
-    }
-
-    /// So many of them went another way.
+    /// So many bytes of a body of known length went another way.
     pub(super) fn pass(&mut self, length: usize) {
         if let State::Length(left) = &mut self.state {
             *left = left.saturating_sub(length as u64);
