@@ -55,7 +55,7 @@ async fn resident(subject: &Subject) -> Result<usize> {
 }
 
 /// Waits until the pod gets rid of nothing more: the kernel's buffers hold much of it.
-async fn stalled(sent: impl Fn() -> usize) -> Result<()> {
+pub(crate) async fn stalled(sent: impl Fn() -> usize) -> Result<()> {
     wait::until("a pod to stall", async || {
         let before = sent();
         tokio::time::sleep(wait::SETTLE).await;
